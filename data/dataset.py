@@ -1,0 +1,63 @@
+"""What ingestion gives: a panel, the flows between its nodes where there are any, and how they came about."""
+
+from dataclasses import dataclass, field
+
+import polars as pl
+
+from data.panel import Panel
+
+
+@dataclass(frozen=True)
+class Rejections:
+    """Rows that did not count, by reason, and up to N examples of each with the column `reason` in front."""
+
+    counts: dict[str, int]
+    examples: pl.DataFrame
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """Where a data set came from and what became of every row.
+
+    `rows_read == rows_used + sum(rejected.values())` always. `notes` counts rows that were used but changed on the way
+    (a repeated local hour that was resolved, say). `version` is the content hash of panel and flows.
+    """
+
+    name: str
+    version: str
+    sources: dict[str, str]  # file -> sha256
+    rows_read: int
+    rows_used: int
+    rejected: dict[str, int]
+    notes: dict[str, int]
+    source_columns: dict[str, str]  # column -> type, as found in the file
+    span: tuple[str, str]  # first and last step, ISO 8601 with offset
+    interval: str
+    timezone: str
+    nodes: int
+    variables: list[str]
+    observed_share: float
+    origin: str
+    licence: str
+    recipe: str  # digest of the [data] table and the version of the ingest code
+    quarantine: str | None = None  # file with the examples, outside the store
+
+
+@dataclass(frozen=True)
+class Ingested:
+    """The result of reading, before it is stored: no row of the source is in here but the examples."""
+
+    panel: Panel
+    flows: pl.DataFrame | None  # time [datetime, tz], source, target [str], weight [int or float]; sorted, unique
+    rows_read: int
+    rows_used: int
+    rejections: Rejections
+    source_columns: dict[str, str]
+    notes: dict[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class DataSet:
+    panel: Panel
+    flows: pl.DataFrame | None
+    manifest: Manifest

@@ -1,0 +1,5 @@
+"""What can be wrong with data that a person hands us."""
+
+
+class DataError(Exception):
+    """The data can't be used as it is; the message says what is wrong, where, and what to do."""

@@ -1,0 +1,32 @@
+"""What a caller may catch.
+
+FlockcastError        anything below
+├── SpecError         the experiment's TOML file is wrong (exit code 2)
+├── StoreError        the data directory can't be read or written (exit code 1)
+├── RegistryError     the MLflow registry has no such model, or can't be reached (exit code 1)
+└── TrainingError     training can't go on: diverged, out of memory (exit code 1)
+
+`data.errors.DataError`, raised by the readers, is the sixth: it knows nothing of this tree (exit code 2).
+"""
+
+
+class FlockcastError(Exception):
+    """A message for a person: what is wrong, where, and what to do."""
+
+    exit_code = 1
+
+
+class SpecError(FlockcastError):
+    exit_code = 2
+
+
+class StoreError(FlockcastError):
+    pass
+
+
+class RegistryError(FlockcastError):
+    pass
+
+
+class TrainingError(FlockcastError):
+    pass

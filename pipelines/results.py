@@ -1,0 +1,70 @@
+"""The records that steps hand to each other: what was measured, what was forecast."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+import polars as pl
+
+
+@dataclass(frozen=True)
+class Intervals:
+    """Prediction intervals over a backtest, and how often they held the truth."""
+
+    method: str  # "split" or "adaptive"
+    level: float
+    lower: np.ndarray  # [C, H, N, F]
+    upper: np.ndarray  # [C, H, N, F]
+    coverage: float  # share of observed test values inside
+    coverage_by_horizon: np.ndarray  # [H]
+    mean_width: float
+
+
+@dataclass(frozen=True)
+class Backtest:
+    """Every forecast of every model at every cutoff of the test range, on the original scale.
+
+    `scores` has the columns model, horizon (0 is the total, h the h-th step), variable ("all" or a name), mae, rmse,
+    mape, smape, mase, count. `labels` are `leaky` and the like, by model.
+    """
+
+    protocol: str
+    model: str  # ours, a key of `forecasts`
+    cutoffs: pd.DatetimeIndex  # [C], the last step known to each forecast
+    interval: str
+    nodes: tuple[str, ...]
+    variables: tuple[str, ...]
+    truth: np.ndarray  # [C, H, N, F]
+    mask: np.ndarray  # [C, H, N, F]
+    forecasts: dict[str, np.ndarray]  # model -> [C, H, N, F]; ours first, then the yardsticks
+    scores: pl.DataFrame
+    intervals: dict[str, Intervals]  # method -> intervals of our model
+    served: str  # the method that the registered model uses
+
+    def total(self, model: str, metric: str) -> float:
+        row = self.scores.filter((pl.col("model") == model) & (pl.col("horizon") == 0) & (pl.col("variable") == "all"))
+        return float(row[metric][0])
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """One forecast from the newest observations.
+
+    `frame` is in long format: unique_id, ds (time-zone aware), variable, lead_time (steps), forecast, then one column
+    per quantile, named q05, q50, q95, and so on.
+    """
+
+    model: str
+    version: str | None
+    cutoff: pd.Timestamp
+    frame: pl.DataFrame
+
+
+@dataclass(frozen=True)
+class History:
+    """The course of training: one row an epoch: epoch, train_loss, validation_loss, learning_rate, seconds."""
+
+    epochs: pl.DataFrame
+    best_epoch: int
+    device: str
+    parameters: int

@@ -1,0 +1,390 @@
+"""One TOML file describes an experiment; this module is its schema.
+
+Every mistake in a file is one readable line: the key, what is wrong, what is allowed, the nearest valid spelling.
+"""
+
+import difflib
+import hashlib
+import json
+import tomllib
+import zoneinfo
+from datetime import datetime
+from pathlib import Path
+from typing import Annotated, Any, Literal, get_args
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic_core import ErrorDetails
+
+from pipelines.errors import SpecError
+
+BUNDLED = Path(__file__).parent / "specs"
+INTERVAL = r"^(auto|[1-9][0-9]*(m|h|d|w|mo|q|y))$"
+
+Share = Annotated[float, Field(ge=0, le=1)]
+
+
+class Table(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
+
+
+# ---------------------------------------------------------------- [data]
+
+
+class TripColumns(Table):
+    """Which columns of a trip file mean what."""
+
+    start: str
+    end: str
+    source: str
+    target: str
+
+
+class OdColumns(Table):
+    """Which columns of an origin-destination count file mean what."""
+
+    time: str = "time"
+    source: str = "source"
+    target: str = "target"
+    weight: str = "weight"
+
+
+class LongColumns(Table):
+    """One row per series and time, as Nixtla's tools have it."""
+
+    id: str = "unique_id"
+    time: str = "ds"
+    values: list[str] | str = "y"
+
+
+class WideColumns(Table):
+    """One row per time, one column per node. Two time columns (date, clock) are joined."""
+
+    time: list[str] | str = "time"
+    values: list[str] | Literal["rest"] = "rest"
+    ignore: list[str] = []
+
+
+class Zones(Table):
+    """A table of the known nodes, and what is known of each."""
+
+    file: str
+    id: str
+    label: str | None = None
+    latitude: str | None = None
+    longitude: str | None = None
+    unknown: list[str] = Field([], description="ids in the table that stand for 'not known'")
+
+
+class Unobserved(Table):
+    """A stretch in which a variable's values mean 'not reported'; `end` is the first instant that counts again."""
+
+    variable: str
+    start: datetime | None = None
+    end: datetime | None = None
+
+
+class DataBase(Table):
+    files: str | list[str]
+    timezone: str = "UTC"
+    start: datetime | None = Field(None, description="first instant that counts; earlier rows are outside the span")
+    end: datetime | None = Field(None, description="first instant that no longer counts")
+    repeated_hour: Literal["first", "second", "reject"] = "first"
+    max_rejected_share: Share = 0.05
+    quarantine_examples: int = Field(20, ge=0, le=1000)
+    origin: str = ""
+    licence: str = ""
+    zones: Zones | None = None
+
+    @field_validator("timezone")
+    @classmethod
+    def known_zone(cls, name: str) -> str:
+        if name not in zoneinfo.available_timezones():
+            raise ValueError(f"is no IANA time zone{_nearest(name, zoneinfo.available_timezones())}")
+        return name
+
+
+class TripData(DataBase):
+    """Raw trips: one row a trip. They become flows between zones, and inflow and outflow of each zone."""
+
+    kind: Literal["trips"]
+    columns: TripColumns
+    interval: str = Field("1h", pattern=INTERVAL)
+    max_trip_hours: float = Field(24, gt=0)
+
+
+class OdData(DataBase):
+    """Origin-destination counts: one row per interval, source and target."""
+
+    kind: Literal["od"]
+    columns: OdColumns = OdColumns()
+    interval: str = Field("1h", pattern=INTERVAL)
+
+
+class SeriesBase(DataBase):
+    interval: str = Field("auto", pattern=INTERVAL)
+    values: Literal["counts", "real"] = Field("real", description="counts are never negative; real values may be")
+    difference: bool = Field(False, description="turn running totals into what came anew in each step")
+    unobserved: list[Unobserved] = []
+
+
+class LongData(SeriesBase):
+    """Series in long format: one row per series and time."""
+
+    kind: Literal["long"]
+    columns: LongColumns = LongColumns()
+
+
+class WideData(SeriesBase):
+    """Series in wide format: one row per time, one column per node; one file per variable where there are several."""
+
+    kind: Literal["wide"]
+    files: str | list[str] | dict[str, str]  # type: ignore[assignment]
+    columns: WideColumns = WideColumns()
+    variable: str = Field("y", description="the name of the variable when there is only one")
+
+
+Data = Annotated[TripData | OdData | LongData | WideData, Field(discriminator="kind")]
+
+# ---------------------------------------------------------------- [task]
+
+
+class Split(Table):
+    """Consecutive ranges in time, oldest first: training is what validation and test leave.
+
+    A number below 1 is a share of the steps, a whole number from 1 is a count of steps.
+    """
+
+    validation: float = Field(0.1, gt=0)
+    test: float = Field(0.2, gt=0)
+
+
+class Task(Table):
+    """What is forecast from what. `auto` is worked out from the interval and the length of the data, and recorded."""
+
+    target: list[str] | Literal["all"] = "all"
+    window: int | Literal["auto"] = "auto"
+    horizon: int | Literal["auto"] = "auto"
+    stride: int = Field(1, ge=1)
+    busiest: int | None = Field(None, ge=1, description="keep the nodes with the largest training totals")
+    country: str | None = Field(None, description="ISO 3166 code (with subdivision: US-NY) whose holidays count")
+    split: Split = Split()
+
+    @field_validator("window", "horizon")
+    @classmethod
+    def at_least_one(cls, steps: int | str) -> int | str:
+        if isinstance(steps, int) and steps < 1:
+            raise ValueError("is a number of steps, 1 or more (or 'auto')")
+        return steps
+
+
+# ---------------------------------------------------------------- [model]
+
+
+class RecurrentModel(Table):
+    """LSTM, GRU, BiLSTM, BiGRU of the private-mobility paper: one recurrent layer, one dense output.
+
+    `scope` says what one recurrence reads: all nodes at once (`joint`, the paper's), or one node at a time with
+    shared weights and a learned embedding (`node`).
+    """
+
+    name: Literal["lstm", "gru", "bilstm", "bigru"] = "gru"
+    hidden: int = Field(64, ge=1)
+    layers: int = Field(1, ge=1)
+    dropout: float = Field(0.0, ge=0, lt=1)
+    activation: Literal["tanh", "relu"] = "tanh"
+    scope: Literal["joint", "node"] = "node"
+    embedding: int = Field(16, ge=0, description="width of the node embedding with scope = 'node'")
+    predict: Literal["value", "change"] = Field("change", description="the value itself, or its change from the last")
+
+
+class DLinearModel(Table):
+    """Trend and remainder, one linear map each, shared by all nodes (Zeng et al. 2023)."""
+
+    name: Literal["dlinear"]
+    kernel: int = Field(25, ge=3, description="steps of the moving average that is the trend")
+
+
+class StidModel(Table):
+    """Spatial and temporal identities and a residual perceptron (Shao et al. 2022)."""
+
+    name: Literal["stid"]
+    hidden: int = Field(32, ge=1, description="width of each of the four parts")
+    layers: int = Field(3, ge=1)
+    dropout: float = Field(0.15, ge=0, lt=1)
+
+
+Model = Annotated[RecurrentModel | DLinearModel | StidModel, Field(discriminator="name")]
+
+# ---------------------------------------------------------------- the rest
+
+
+class Training(Table):
+    epochs: int = Field(50, ge=1)
+    batch_size: int = Field(64, ge=1)
+    learning_rate: float = Field(1e-3, gt=0)
+    weight_decay: float = Field(0.0, ge=0)
+    loss: Literal["mae", "mse", "huber"] = "mae"
+    patience: int = Field(8, ge=1, description="epochs without a better validation loss before training stops")
+    gradient_clip: float | None = Field(1.0, gt=0)
+    seed: int = Field(0, ge=0)
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    precision: Literal["float32", "bfloat16"] = "float32"
+    compile: bool = False
+    threads: int = Field(1, ge=1, description="CPU threads; 1 is fastest on a shared machine")
+    checkpoint_minutes: float = Field(1.0, ge=0, description="how much work a kill may cost; 0 saves every step")
+
+
+class Evaluation(Table):
+    baselines: list[Literal["naive", "seasonal_naive_day", "seasonal_naive_week", "ridge", "dlinear", "stid"]] = [
+        "naive",
+        "seasonal_naive_day",
+        "seasonal_naive_week",
+        "ridge",
+        "dlinear",
+        "stid",
+    ]
+    interval_level: float = Field(0.9, gt=0.5, lt=1)
+    intervals: Literal["split", "adaptive"] = Field("split", description="which conformal variant is served")
+    stride: int = Field(1, ge=1, description="steps between the cutoffs of the backtest")
+    refits: int = Field(1, ge=1, description="how often the models are fitted anew along the test range")
+
+
+class Registry(Table):
+    model: str | None = Field(None, description="the registered model's name; the experiment's name by default")
+    metric: Literal["mae", "rmse", "mase"] = "mae"
+    min_improvement: Share = Field(0.01, description="a challenger must be better by this share to become champion")
+    tracking_uri: str | None = None
+
+
+class Spec(Table):
+    """A whole experiment. `folder` is where its relative paths start."""
+
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,62}$")
+    description: str = ""
+    data: Data
+    task: Task = Task()
+    model: Model = RecurrentModel()
+    training: Training = Training()
+    evaluation: Evaluation = Evaluation()
+    registry: Registry = Registry()
+    folder: Path = Field(Path("."), exclude=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def model_has_a_name(cls, raw: Any) -> Any:
+        if isinstance(raw, dict) and isinstance(raw.get("model"), dict):
+            return {**raw, "model": {"name": "gru", **raw["model"]}}
+        return raw
+
+    @property
+    def registered_name(self) -> str:
+        return self.registry.model or self.name
+
+    def digest(self, *tables: str) -> str:
+        """A hash of these tables (all of them when none is named): the same settings, the same digest."""
+        content = self.model_dump(mode="json")
+        chosen = {table: content[table] for table in tables} if tables else content
+        return hashlib.sha256(json.dumps(chosen, sort_keys=True).encode()).hexdigest()[:16]
+
+
+# ---------------------------------------------------------------- reading
+
+
+def load_spec(path: str | Path) -> Spec:
+    """The experiment in the TOML file at `path`, or the bundled one of that name.
+
+    Raises SpecError with one line for every mistake.
+    """
+    file = Path(path)
+    if not file.exists() and (BUNDLED / f"{path}.toml").exists():
+        file = BUNDLED / f"{path}.toml"
+    try:
+        raw = tomllib.loads(file.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        known = ", ".join(bundled_names())
+        raise SpecError(f"there is no spec at {path}; write one with `flockcast init`, or use a bundled one: {known}") from None
+    except IsADirectoryError:
+        raise SpecError(f"{path} is a folder; name the TOML file in it") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise SpecError(f"{file}: not valid TOML: {error}") from None
+    return parse_spec(raw, folder=file.resolve().parent, called=str(path))
+
+
+def bundled_names() -> list[str]:
+    return sorted(file.stem for file in BUNDLED.glob("*.toml"))
+
+
+def parse_spec(raw: dict[str, Any], *, folder: Path, called: str = "spec") -> Spec:
+    try:
+        return Spec.model_validate({**raw, "folder": folder})
+    except ValidationError as error:
+        lines = sorted({_line(detail, raw) for detail in error.errors()})
+        raise SpecError("\n".join(f"{called}: {line}" for line in lines)) from None
+
+
+def _line(detail: ErrorDetails, raw: dict[str, Any]) -> str:
+    place = [part for part in detail["loc"] if part not in UNION_TAGS]
+    key = ".".join(str(part) for part in place)
+    value = detail["input"]
+    match detail["type"]:
+        case "extra_forbidden":
+            siblings = _allowed(place[:-1], raw)
+            return f"{key}: unknown key{_nearest(str(place[-1]), siblings)}; allowed here: {', '.join(sorted(siblings))}"
+        case "missing":
+            return f"{key}: missing; this key has no default"
+        case "literal_error" | "union_tag_invalid":
+            tag = detail["ctx"].get("discriminator", "").strip("'")
+            given = value.get(tag) if tag and isinstance(value, dict) else value
+            allowed = str(detail["ctx"].get("expected") or detail["ctx"].get("expected_tags"))
+            names = [name.strip().strip("'") for name in allowed.replace(" or ", ", ").split(",")]
+            where = f"{key}.{tag}" if tag else key
+            return f"{where}: {given!r} is not allowed{_nearest(str(given), names)}; allowed: {', '.join(names)}"
+        case "union_tag_not_found":
+            tag = detail["ctx"]["discriminator"].strip("'")
+            return f"{key}.{tag}: missing; allowed: trips, od, long, wide"
+        case "value_error":
+            return f"{key}: {value!r} {detail['ctx']['error']}"
+        case "string_pattern_mismatch" if detail["ctx"]["pattern"] == INTERVAL:
+            return f"{key}: {value!r} is no interval; write a number and a unit, such as '30m', '1h', '1d', '1w', '1mo'"
+        case _:
+            return f"{key}: {value!r}: {detail['msg'][0].lower() + detail['msg'][1:]}"
+
+
+UNION_TAGS = {"trips", "od", "long", "wide", "lstm", "gru", "bilstm", "bigru", "dlinear", "stid"} | {
+    "list[str]",
+    "str",
+    "int",
+    "constrained-str",
+    "dict[str,str]",
+}
+
+
+def _allowed(place: list[Any], raw: dict[str, Any]) -> list[str]:
+    """The keys that the table at `place` may have, the union members chosen as the file chose them."""
+    table: type[BaseModel] = Spec
+    here: Any = {**raw, "model": {"name": "gru", **raw.get("model", {})}}
+    for part in place:
+        here = here[part] if isinstance(here, (dict, list)) else {}
+        if isinstance(part, int):
+            continue
+        members = [t for t in _tables(table.model_fields[part].annotation)]
+        table = next((t for t in members if _matches(t, here)), members[0])
+    return [name for name in table.model_fields if name != "folder"]
+
+
+def _tables(annotation: Any) -> list[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation]
+    return [table for part in get_args(annotation) for table in _tables(part)]
+
+
+def _matches(table: type[BaseModel], given: Any) -> bool:
+    for tag in ("kind", "name"):
+        if tag in table.model_fields and isinstance(given, dict):
+            return given.get(tag) in get_args(table.model_fields[tag].annotation)
+    return True
+
+
+def _nearest(word: str, known: Any) -> str:
+    close = difflib.get_close_matches(word, list(known), n=1)
+    return f" (did you mean {close[0]!r}?)" if close else ""
