@@ -1,0 +1,64 @@
+"""Where things live, and what the environment must say.
+
+Two variables of the environment are ours to read:
+
+FLOCKCAST_HOME       the folder of everything that flockcast keeps: data sets, quarantine, runs, the MLflow store.
+                     By default the data folder that the system gives to a user's programs.
+MLFLOW_TRACKING_URI  the MLflow server or store to use in place of the one in FLOCKCAST_HOME.
+
+This module is imported for `flockcast --help`, so it imports nothing heavy.
+"""
+
+import os
+from pathlib import Path
+
+from platformdirs import user_data_dir
+
+ENVIRONMENT = {
+    # no telemetry
+    "DO_NOT_TRACK": "1",
+    "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "RAY_USAGE_STATS_ENABLED": "0",
+    # a Prefect server in the process takes a while to start on a busy machine; 20 s is too short
+    "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "180",
+    # its log lines repeat what our commands say themselves
+    "PREFECT_LOGGING_LEVEL": "WARNING",
+    # job workers that we never use; they hold the store open
+    "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
+    # one thread is fastest where cores are shared
+    "OMP_NUM_THREADS": "1",
+}
+
+
+def apply_environment() -> None:
+    """Set what is not set yet: a person's own choice always stands. Call this before Prefect, MLflow and torch load."""
+    for name, value in ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
+
+
+def home() -> Path:
+    chosen = os.environ.get("FLOCKCAST_HOME") or user_data_dir("flockcast")
+    return Path(chosen).expanduser().absolute()
+
+
+def datasets() -> Path:
+    return home() / "datasets"
+
+
+def quarantine() -> Path:
+    """Examples of rejected rows live here, raw as they are: outside the store, for their owner's eyes only."""
+    return home() / "quarantine"
+
+
+def runs() -> Path:
+    return home() / "runs"
+
+
+def artifacts() -> Path:
+    return home() / "mlartifacts"
+
+
+def tracking_uri(chosen: str | None = None) -> str:
+    """The MLflow store: the one a spec chose, or the environment's, or the SQLite file at home."""
+    return chosen or os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{home() / 'mlflow.db'}"
