@@ -1,6 +1,7 @@
 """The records that steps hand to each other: what was measured, what was forecast."""
 
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import pandas as pd
@@ -68,3 +69,15 @@ class History:
     best_epoch: int
     device: str
     parameters: int
+
+
+@dataclass(frozen=True)
+class Registered:
+    """The version that a run put into the registry. `reason` is the sentence why it became champion, or did not."""
+
+    name: str
+    version: str
+    alias: Literal["champion", "challenger"]
+    run_id: str
+    tracking_uri: str
+    reason: str
