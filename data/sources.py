@@ -1,0 +1,124 @@
+"""Find, open and check the files a data set is made of.
+
+CSV columns are all read as text: an identifier keeps its leading zeros, and a value is interpreted only where its
+meaning is known.
+"""
+
+import difflib
+import glob
+import hashlib
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import polars as pl
+
+from data.errors import DataError
+
+SEPARATORS = {".csv": ",", ".csv.gz": ",", ".tsv": "\t", ".tsv.gz": "\t"}
+SUFFIXES = (*SEPARATORS, ".parquet")
+
+
+def find_files(patterns: str | list[str]) -> list[Path]:
+    """The files that the paths and globs name, sorted, each once.
+
+    Raises DataError where one of them matches nothing, names a folder, or a file is empty.
+    """
+    wanted = [patterns] if isinstance(patterns, str) else patterns
+    files = sorted({file for pattern in wanted for file in _matches(pattern)})
+    if not files:
+        raise DataError("no file is named; `files` needs a path or a glob")
+    for file in files:
+        if file.stat().st_size == 0:
+            raise DataError(f"{file} is empty (0 bytes)")
+    return files
+
+
+def _matches(pattern: str) -> list[Path]:
+    path = Path(pattern)
+    if path.is_dir():
+        raise DataError(f"{pattern} is a folder; name the files in it, for example {path / '*.parquet'}")
+    found = [path] if path.exists() else [Path(name) for name in glob.glob(pattern, recursive=True)]
+    files = [file for file in found if file.is_file()]
+    if not files:
+        raise DataError(f"no file matches {pattern}; relative paths start at the folder of the spec")
+    return files
+
+
+def scan(file: Path) -> pl.LazyFrame:
+    """The rows of a .csv, .tsv (also .gz) or .parquet file, not yet read.
+
+    Raises DataError where the suffix is another one or the file's head can't be read.
+    """
+    suffix = _suffix(file)
+    with readable([file]):
+        if suffix == ".parquet":
+            frame = pl.scan_parquet(file, glob=False)
+        else:
+            frame = pl.scan_csv(file, separator=SEPARATORS[suffix], infer_schema=False, glob=False)
+        frame.collect_schema()
+    return frame
+
+
+def scan_all(files: Sequence[Path], wanted: Iterable[str]) -> pl.LazyFrame:
+    """The rows of all files under one another, each of which must have the columns `wanted`.
+
+    A further column that only some of the files have is null in the others.
+    """
+    wanted = list(wanted)
+    frames = [scan(file) for file in files]
+    for file, frame in zip(files, frames, strict=True):
+        require_columns(frame, wanted, file)
+    if len(frames) == 1:
+        return frames[0]
+    with readable(files):
+        whole = pl.concat(frames, how="diagonal_relaxed")
+        whole.collect_schema()
+    return whole
+
+
+def sha256(file: Path) -> str:
+    with file.open("rb") as content:
+        return hashlib.file_digest(content, "sha256").hexdigest()
+
+
+def require_columns(frame: pl.LazyFrame | pl.DataFrame, wanted: Iterable[str], file: Path) -> None:
+    """Raises DataError naming the first column of `wanted` that the frame lacks, and the nearest that it has."""
+    present = frame.collect_schema().names()
+    for column in wanted:
+        if column not in present:
+            close = difflib.get_close_matches(column, present, n=1, cutoff=0.5)
+            nearest = f" (did you mean {close[0]!r}?)" if close else ""
+            raise DataError(f"{file}: no column {column!r}{nearest}; the columns are: {', '.join(present)}")
+
+
+@contextmanager
+def readable(files: Sequence[Path]) -> Iterator[None]:
+    """Whatever is read inside comes from `files`: a failure becomes a DataError that names the broken one."""
+    try:
+        yield
+    except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError, UnicodeDecodeError) as error:
+        culprit = files[0] if len(files) == 1 else _first_broken(files)
+        where = str(culprit) if culprit else f"{files[0]} and {len(files) - 1} more do not fit together"
+        raise DataError(f"{where}: can't be read: {_first_line(error)}; is it damaged, or of another kind?") from None
+
+
+def _first_broken(files: Sequence[Path]) -> Path | None:
+    for file in files:
+        try:
+            scan(file).select(pl.all().null_count()).collect(engine="streaming")
+        except (DataError, pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError):
+            return file
+    return None
+
+
+def _first_line(error: BaseException) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[0] if lines else type(error).__name__
+
+
+def _suffix(file: Path) -> str:
+    for suffix in SUFFIXES:
+        if file.name.lower().endswith(suffix):
+            return suffix
+    raise DataError(f"{file}: can't tell what kind of file this is; known are {', '.join(SUFFIXES)}")
