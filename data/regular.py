@@ -40,7 +40,7 @@ def regular_index(first: datetime, last: datetime, interval: str, timezone: str)
         zone = "UTC"
     steps = pl.datetime_range(start, stop, interval, time_unit="us", time_zone=zone, eager=True).to_frame("time")
     aware = pl.col("time").dt.convert_time_zone(timezone) if zone else localise(pl.col("time"), timezone)
-    return pd.DatetimeIndex(steps.select(aware).to_series().to_pandas(), name=None)
+    return pd.DatetimeIndex(steps.select(aware).to_series().to_pandas()).rename(None)
 
 
 def absolute_step(interval: str) -> timedelta | None:
@@ -65,3 +65,30 @@ def _phase(timezone: str) -> int:
     """Local midnight of 1 January 2024 in microseconds since the epoch."""
     midnight = datetime(2024, 1, 1, tzinfo=ZoneInfo(timezone))
     return int(midnight.timestamp()) * 1_000_000
+
+
+def steps_after(cutoff: pd.Timestamp, interval: str, count: int) -> pd.DatetimeIndex:
+    """The `count` steps that follow the step `cutoff`."""
+    return _shifted(cutoff, interval, range(1, count + 1))
+
+
+def steps_until(cutoff: pd.Timestamp, interval: str, count: int) -> pd.DatetimeIndex:
+    """The `count` steps that end with the step `cutoff`."""
+    return _shifted(cutoff, interval, range(1 - count, 1))
+
+
+def _shifted(origin: pd.Timestamp, interval: str, shifts: range) -> pd.DatetimeIndex:
+    step, timezone = absolute_step(interval), str(origin.tz)
+    if step is not None:
+        return pd.DatetimeIndex([origin + shift * step for shift in shifts]).as_unit("us")
+    number, unit = re.fullmatch(r"(\d+)([a-z]+)", interval).groups()  # type: ignore[union-attr]
+    wall = pl.DataFrame(
+        {
+            "time": [origin.tz_localize(None).to_pydatetime()],
+            "by": [[f"{shift * int(number)}{unit}" for shift in shifts]],
+        }
+    )
+    times = wall.explode("by").select(
+        localise(pl.col("time").cast(pl.Datetime("us")).dt.offset_by(pl.col("by")), timezone)
+    )
+    return pd.DatetimeIndex(times.to_series().to_pandas(), name=None)

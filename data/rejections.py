@@ -1,0 +1,83 @@
+"""Rows that do not count: under which reason, with which examples, and when there are too many of them."""
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+
+import polars as pl
+
+from data.clock import AMBIGUOUS, NONEXISTENT, UNPARSABLE, Instants
+from data.dataset import Rejections
+from data.errors import DataError, TooManyRejected
+
+OUTSIDE = "outside the span"
+UNKNOWN_ZONE = "unknown zone"
+DUPLICATE = "duplicate"
+TIME_REASONS = (UNPARSABLE, NONEXISTENT, AMBIGUOUS)
+
+
+def first_reason(checks: Mapping[str, pl.Expr]) -> pl.Expr:
+    """The name of the first check that a row fails, null where it passes them all; a check that is null is passed."""
+    return pl.coalesce(pl.when(failed).then(pl.lit(name)) for name, failed in checks.items())
+
+
+def time_checks(*times: Instants) -> dict[str, pl.Expr]:
+    return {name: pl.any_horizontal((time.reason == name).fill_null(False) for time in times) for name in TIME_REASONS}
+
+
+def outside(time: pl.Expr, start: datetime | None, end: datetime | None) -> pl.Expr:
+    """True before `start` and from `end` on; a bound that is None does not bind."""
+    checks = [time < start] if start else []
+    checks += [time >= end] if end else []
+    return pl.any_horizontal(checks) if checks else pl.lit(False)
+
+
+def unknown_zone(column: str, known: Sequence[str] | None) -> pl.Expr:
+    """True where the id is missing, or not among the known ones (where these are known)."""
+    missing = pl.col(column).is_null()
+    return missing if known is None else missing | ~pl.col(column).is_in(known)
+
+
+def gather_examples(
+    judged: pl.LazyFrame, reason: str, reasons: Sequence[str], columns: Sequence[str], limit: int
+) -> pl.DataFrame:
+    """Up to `limit` rows of each of these reasons, in the order of the file; `reason` is the column that names it.
+
+    One pass for each reason, which ends at the last example it needs, so that rejected rows are never held in memory.
+    """
+    rows = judged.select(pl.col(reason).alias("reason"), *columns)
+    found = [rows.filter(pl.col("reason") == name).head(limit) for name in reasons if limit]
+    return pl.concat([rows.head(0).collect(), *(some.collect(engine="streaming") for some in found)])
+
+
+def require_interval(interval: str) -> None:
+    if interval == "auto":
+        raise DataError("interval = 'auto' is for series, which have one of their own; counting needs one such as '1h'")
+
+
+def require_few(rejections: Rejections, rows_read: int, limit: float) -> None:
+    """Raises TooManyRejected where the share is above `limit`, DataError where nothing is left."""
+    rejected = sum(rejections.counts.values())
+    if rows_read == 0:
+        raise DataError("the files have no rows")
+    if rejected == rows_read or rejected > limit * rows_read:
+        raise TooManyRejected(_verdict(rejections, rows_read, limit), rejections)
+
+
+def _verdict(rejections: Rejections, rows_read: int, limit: float) -> str:
+    rejected = sum(rejections.counts.values())
+    reasons = ", ".join(f"{count:,} {name}" for name, count in rejections.counts.items() if count)
+    if rejected == rows_read:
+        return f"all {rows_read:,} rows were rejected: {reasons}; {_example(rejections)}check columns, span and zones"
+    return (
+        f"{rejected:,} of {rows_read:,} rows ({rejected / rows_read:.1%}) were rejected: {reasons}; "
+        f"{_example(rejections)}at most {limit:.1%} may be: mend the data or raise `max_rejected_share` in the spec"
+    )
+
+
+def _example(rejections: Rejections) -> str:
+    worst = max(rejections.counts, key=lambda name: rejections.counts[name])
+    rows = rejections.examples.filter(pl.col("reason") == worst).drop("reason")
+    if rows.is_empty():
+        return ""
+    cells = ", ".join(f"{column}={value}" for column, value in rows.row(0, named=True).items())
+    return f"the first {worst!r} is {cells}; "
