@@ -181,20 +181,15 @@ class Task(Table):
 
 
 class RecurrentModel(Table):
-    """LSTM, GRU, BiLSTM, BiGRU of the private-mobility paper: one recurrent layer, one dense output.
-
-    `scope` says what one recurrence reads: all nodes at once (`joint`, the paper's), or one node at a time with
-    shared weights and a learned embedding (`node`).
-    """
+    """LSTM, GRU, BiLSTM, BiGRU of the private-mobility paper: one recurrence over all nodes, one dense output."""
 
     name: Literal["lstm", "gru", "bilstm", "bigru"] = "gru"
-    hidden: int = Field(64, ge=1)
+    hidden: int = Field(128, ge=1)
     layers: int = Field(1, ge=1)
-    dropout: float = Field(0.0, ge=0, lt=1)
-    activation: Literal["tanh", "relu"] = "tanh"
-    scope: Literal["joint", "node"] = "node"
-    embedding: int = Field(16, ge=0, description="width of the node embedding with scope = 'node'")
-    predict: Literal["value", "change"] = Field("change", description="the value itself, or its change from the last")
+    dropout: float = Field(0.2, ge=0, lt=1)
+    predict: Literal["auto", "value", "change"] = Field(
+        "auto", description="the value, or its change from the last one; auto takes what varies less in training"
+    )
 
 
 class DLinearModel(Table):
@@ -221,7 +216,7 @@ Model = Annotated[RecurrentModel | DLinearModel | StidModel, Field(discriminator
 class Training(Table):
     epochs: int = Field(50, ge=1)
     batch_size: int = Field(64, ge=1)
-    learning_rate: float = Field(1e-3, gt=0)
+    learning_rate: float = Field(2e-3, gt=0)
     weight_decay: float = Field(0.0, ge=0)
     loss: Literal["mae", "mse", "huber"] = "mae"
     patience: int = Field(8, ge=1, description="epochs without a better validation loss before training stops")
@@ -234,15 +229,13 @@ class Training(Table):
     checkpoint_minutes: float = Field(1.0, ge=0, description="how much work a kill may cost; 0 saves every step")
 
 
+Baseline = Literal[
+    "naive", "seasonal_naive_day", "seasonal_naive_week", "seasonal_naive_year", "ridge", "dlinear", "stid"
+]
+
+
 class Evaluation(Table):
-    baselines: list[Literal["naive", "seasonal_naive_day", "seasonal_naive_week", "ridge", "dlinear", "stid"]] = [
-        "naive",
-        "seasonal_naive_day",
-        "seasonal_naive_week",
-        "ridge",
-        "dlinear",
-        "stid",
-    ]
+    baselines: list[Baseline] = list(get_args(Baseline))
     interval_level: float = Field(0.9, gt=0.5, lt=1)
     intervals: Literal["split", "adaptive"] = Field("split", description="which conformal variant is served")
     stride: int = Field(1, ge=1, description="steps between the cutoffs of the backtest")

@@ -1,0 +1,81 @@
+"""Samples by index: nothing is cut or copied until a batch is asked for.
+
+A sample is `window` past steps and the `horizon` steps after them, read from one contiguous array that lives on the
+device. Memory is that of the series, whatever the window.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from data.panel import Panel
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Row i of every field is the same sample. Where a mask is False the value is 0 and means nothing."""
+
+    x: Tensor  # [B, W, N, F]
+    mask: Tensor  # [B, W, N, F]
+    calendar: Tensor  # [B, W + H, 3], known for the future too
+    y: Tensor  # [B, H, N, F]
+    y_mask: Tensor  # [B, H, N, F]
+
+
+@dataclass(frozen=True)
+class Series:
+    """A panel as tensors on one device."""
+
+    values: Tensor  # [T, N, F] float32, 0 where not observed
+    mask: Tensor  # [T, N, F] bool
+    calendar: Tensor  # [T, 3]
+
+    @classmethod
+    def of(cls, panel: Panel, calendar: np.ndarray, device: torch.device | str = "cpu") -> "Series":
+        values = np.where(panel.mask, panel.values, 0.0).astype(np.float32)
+        arrays = values, panel.mask, calendar.astype(np.float32)
+        return cls(*(torch.from_numpy(np.ascontiguousarray(a)).to(device) for a in arrays))
+
+    def to(self, device: torch.device | str) -> "Series":
+        return Series(self.values.to(device), self.mask.to(device), self.calendar.to(device))
+
+
+def observed_starts(series: Series, starts: range, *, window: int, horizon: int) -> Tensor:
+    """Those of `starts` whose sample has at least one observed target; nothing can be learned from the others."""
+    first = torch.tensor(list(starts), dtype=torch.long, device=series.values.device)
+    seen = series.mask.flatten(1).any(dim=1).long().cumsum(0)
+    seen = torch.cat([seen.new_zeros(1), seen])  # [T + 1], steps with an observation before step t
+    return first[seen[first + window + horizon] > seen[first + window]]
+
+
+class WindowSampler:
+    """The samples of `series` that begin at `starts`."""
+
+    def __init__(self, series: Series, starts: Tensor, *, window: int, horizon: int) -> None:
+        self.series, self.window, self.horizon = series, window, horizon
+        device = series.values.device
+        self.starts = starts.to(device)  # [S]
+        self._past = torch.arange(window, device=device)
+        self._future = torch.arange(window, window + horizon, device=device)
+        self._all = torch.arange(window + horizon, device=device)
+
+    def __len__(self) -> int:
+        return len(self.starts)
+
+    def take(self, rows: Tensor | slice) -> Batch:
+        """The samples at these positions of `starts`."""
+        start = self.starts[rows, None]  # [B, 1]
+        past, future = start + self._past, start + self._future
+        values, mask, calendar = self.series.values, self.series.mask, self.series.calendar
+        return Batch(
+            x=values[past], mask=mask[past], calendar=calendar[start + self._all], y=values[future], y_mask=mask[future]
+        )
+
+    def batches(self, size: int, order: Tensor | None = None) -> Iterator[Batch]:
+        """Every sample once, `size` at a time: oldest first, or in the given order [S]."""
+        rows = torch.arange(len(self)) if order is None else order
+        for chunk in rows.to(self.starts.device).split(size):
+            yield self.take(chunk)

@@ -1,0 +1,64 @@
+"""What every forecaster is: a window in, a horizon out.
+
+A network works on scaled values; `Scaled` puts the scaler around it, so that what is trained, saved and served maps
+raw observations to raw forecasts and nothing about scaling can be forgotten.
+"""
+
+from typing import Protocol
+
+import torch
+from torch import Tensor, nn
+
+
+class Forecaster(Protocol):
+    """`x` and `mask` [B, W, N, F], `calendar` [B, W + H, 3] -> forecast [B, H, N, F], in the units of `x`.
+
+    `mask` is True where observed; elsewhere `x` is 0 and means nothing. The columns of `calendar` are the share of the
+    day gone, the weekday (Monday is 0) and whether it is a holiday. A graph, where a model has one, is the model's own.
+    """
+
+    def __call__(self, x: Tensor, mask: Tensor, calendar: Tensor) -> Tensor: ...
+
+
+class Scaler(nn.Module):
+    """Mean and standard deviation of each series, fitted on the training range and saved with the weights."""
+
+    def __init__(self, nodes: int, variables: int) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.zeros(nodes, variables))  # [N, F]
+        self.register_buffer("std", torch.ones(nodes, variables))  # [N, F]
+
+    mean: Tensor
+    std: Tensor
+
+    def fit(self, values: Tensor, mask: Tensor) -> "Scaler":
+        """From `values` and `mask` [T, N, F]. A constant series keeps its unit; an unobserved one is left alone."""
+        count = mask.sum(0).clamp(min=1)  # [N, F]
+        exact = values.double()
+        mean = (exact * mask).sum(0) / count
+        variance = ((exact - mean) ** 2 * mask).sum(0) / count
+        self.mean.copy_(mean)
+        std = variance.sqrt()
+        self.std.copy_(torch.where(std > 1e-6 * mean.abs().clamp(min=1e-6), std, torch.ones_like(std)))
+        return self
+
+    def scale(self, values: Tensor) -> Tensor:
+        return (values - self.mean) / self.std
+
+    def unscale(self, values: Tensor) -> Tensor:
+        return values * self.std + self.mean
+
+
+class Scaled(nn.Module):
+    """A network with its scaler: raw observations in, raw forecasts out."""
+
+    def __init__(self, network: nn.Module, scaler: Scaler) -> None:
+        super().__init__()
+        self.network, self.scaler = network, scaler
+
+    def forward(self, x: Tensor, mask: Tensor, calendar: Tensor) -> Tensor:
+        return self.scaler.unscale(self.scaled(x, mask, calendar))
+
+    def scaled(self, x: Tensor, mask: Tensor, calendar: Tensor) -> Tensor:
+        """The forecast in standard deviations, which is what a loss compares."""
+        return self.network(self.scaler.scale(x) * mask, mask, calendar)  # [B, H, N, F]

@@ -1,0 +1,65 @@
+"""Files that are whole or absent, and the state of a training run in one of them."""
+
+import os
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from pipelines.errors import StoreError
+
+
+@dataclass
+class Progress:
+    """Where a training run stands, apart from weights, optimizer and random state."""
+
+    epoch: int = 0
+    step: int = 0  # batches done in this epoch
+    loss_sum: float = 0.0  # over those batches
+    best_loss: float = float("inf")
+    best_epoch: int = -1
+    best_weights: dict[str, Tensor] = field(default_factory=dict)
+    rows: list[dict[str, float]] = field(default_factory=list)  # the history so far
+
+
+def write_whole(path: Path, write: Callable[[Path], None]) -> None:
+    """Let `write` fill a file beside `path`, then put it in place at once: a kill leaves the old file or the new one."""
+    beside = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write(beside)
+        with beside.open("rb") as file:
+            os.fsync(file.fileno())
+        beside.replace(path)
+    except (OSError, RuntimeError) as error:  # torch reports a full disk as RuntimeError
+        raise StoreError(f"can't write {path}: {error}; free space or choose another FLOCKCAST_HOME") from error
+    finally:
+        if beside.exists():
+            beside.unlink()
+
+
+def save_progress(path: Path, progress: Progress, network: nn.Module, optimizer: torch.optim.Optimizer) -> None:
+    content = {
+        "progress": asdict(progress),
+        "network": network.state_dict(),
+        "optimizer": optimizer.state_dict(),
+        "random": torch.get_rng_state(),
+        "cuda_random": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+    }
+    write_whole(path, lambda file: torch.save(content, file))
+
+
+def load_progress(path: Path, network: nn.Module, optimizer: torch.optim.Optimizer) -> Progress | None:
+    """Put everything back as it was, random state included. None where there is no checkpoint."""
+    if not path.exists():
+        return None
+    content: dict[str, Any] = torch.load(path, weights_only=True, map_location="cpu")
+    network.load_state_dict(content["network"])
+    optimizer.load_state_dict(content["optimizer"])
+    torch.set_rng_state(content["random"])
+    if content["cuda_random"]:
+        torch.cuda.set_rng_state_all(content["cuda_random"])
+    return Progress(**content["progress"])

@@ -1,0 +1,221 @@
+"""The walk-forward backtest: our model and every yardstick, from the same cutoffs, on the original scale.
+
+At each cutoff of the test range a forecaster sees what was known then and forecasts the whole horizon. With
+`evaluation.refits` above 1 the test range is cut into so many blocks, and everything is fitted anew before each.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import cast
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import nn
+
+from data.splits import Ranges
+from data.windows import WindowSampler
+from models.baselines import Naive, SeasonalNaive
+from pipelines.intervals import Bounds, Calibration, adaptive_bounds, calibrate, measure_intervals, split_bounds
+from pipelines.metrics import naive_error, score
+from pipelines.prepare import Prepared
+from pipelines.results import Backtest, Intervals
+from pipelines.ridge import fit_ridge
+from pipelines.spec import Baseline, DLinearModel, Evaluation, Model, Spec, StidModel
+from pipelines.train import Fitted, fit
+
+CHUNK = 256  # samples forecast at once
+
+
+@dataclass(frozen=True)
+class Evaluated:
+    """The backtest, and of its last fit the network and the calibration that are registered and served."""
+
+    backtest: Backtest
+    fitted: Fitted
+    calibration: Calibration
+    ranges: Ranges  # of that last fit
+
+
+@dataclass(frozen=True)
+class Fold:
+    ranges: Ranges
+    cutoffs: range
+
+
+def backtest(spec: Spec, prepared: Prepared, *, folder: Path, say: Callable[[str], None] = print) -> Evaluated:
+    """Fit, forecast and score. `folder` keeps what was trained, so that an equal run need not train again."""
+    folds = cut_folds(prepared.ranges, spec.evaluation, horizon=prepared.shape.horizon)
+    parts = [_run_fold(spec, prepared, fold, folder, say) for fold in folds]
+    forecasts = {name: np.concatenate([part.forecasts[name] for part in parts]) for name in parts[0].forecasts}
+    cutoffs = [cutoff for fold in folds for cutoff in fold.cutoffs]
+    truth, mask = targets_at(prepared, cutoffs)
+    intervals, calibration = _intervals(spec.evaluation, parts, prepared.is_count, truth, mask)
+    values, seen = prepared.panel.values[: prepared.ranges.train_end], prepared.panel.mask[: prepared.ranges.train_end]
+    unit = naive_error(values, seen, mase_season(prepared))
+    result = Backtest(
+        protocol=protocol(spec, prepared, folds),
+        model=spec.model.name,
+        cutoffs=prepared.panel.index[cutoffs],
+        interval=prepared.panel.interval,
+        nodes=prepared.panel.nodes,
+        variables=prepared.panel.variables,
+        truth=truth,
+        mask=mask,
+        forecasts=forecasts,
+        scores=score(forecasts, truth, mask, variables=prepared.panel.variables, unit=unit),
+        intervals=intervals,
+        served=spec.evaluation.intervals,
+    )
+    return Evaluated(result, parts[-1].fitted, calibration, folds[-1].ranges)
+
+
+def cut_folds(ranges: Ranges, evaluation: Evaluation, *, horizon: int) -> list[Fold]:
+    """The cutoffs of the test range in `refits` blocks; training and validation move along with each block."""
+    cutoffs = range(ranges.validation_end - 1, ranges.end - horizon, evaluation.stride)
+    size = -(-len(cutoffs) // evaluation.refits)
+    blocks = [cutoffs[i : i + size] for i in range(0, len(cutoffs), size)]
+    return [Fold(_moved(ranges, block[0] - cutoffs[0]), block) for block in blocks]
+
+
+def _moved(ranges: Ranges, steps: int) -> Ranges:
+    return replace(ranges, train_end=ranges.train_end + steps, validation_end=ranges.validation_end + steps)
+
+
+@dataclass(frozen=True)
+class _Part:
+    forecasts: dict[str, np.ndarray]
+    fitted: Fitted
+    calibration: Calibration
+
+
+def _run_fold(spec: Spec, prepared: Prepared, fold: Fold, folder: Path, say: Callable[[str], None]) -> _Part:
+    fitted = fit(prepared, spec.model, spec.training, folder=folder, ranges=fold.ranges, say=say)
+    ours = spec.model.name
+    window = prepared.shape.window
+    forecasts = {ours: forecast_at(fitted.network, prepared, fold.cutoffs, window=window)}
+    for name, (network, length) in _yardsticks(spec, prepared, fold, folder, say).items():
+        forecasts[name] = forecast_at(network, prepared, fold.cutoffs, window=length)
+    return _Part(forecasts, fitted, _calibrated(spec, prepared, fold, fitted))
+
+
+def _calibrated(spec: Spec, prepared: Prepared, fold: Fold, fitted: Fitted) -> Calibration:
+    ranges, horizon = fold.ranges, prepared.shape.horizon
+    cutoffs = range(ranges.train_end - 1, ranges.validation_end - horizon)
+    forecast = forecast_at(fitted.network, prepared, cutoffs, window=prepared.shape.window)
+    truth, mask = targets_at(prepared, cutoffs)
+    return calibrate(truth - forecast, mask, level=spec.evaluation.interval_level)
+
+
+def _yardsticks(
+    spec: Spec, prepared: Prepared, fold: Fold, folder: Path, say: Callable[[str], None]
+) -> dict[str, tuple[nn.Module, int]]:
+    """Name -> (forecaster, its window). A seasonal naive whose season does not fit is left out."""
+    window, horizon = prepared.shape.window, prepared.shape.horizon
+    found: dict[str, tuple[nn.Module, int]] = {}
+    for name in applicable(spec, prepared):
+        match name:
+            case "naive":
+                found[name] = Naive(horizon), window
+            case "ridge":
+                found[name] = fit_ridge(prepared, fold.ranges), window
+            case "dlinear" | "stid":
+                model = cast(Model, DLinearModel(name=name) if name == "dlinear" else StidModel(name=name))
+                found[name] = fit(prepared, model, spec.training, folder=folder, ranges=fold.ranges, say=say).network, window
+            case _:
+                period = prepared.seasons[name.removeprefix("seasonal_naive_")]
+                found[name] = SeasonalNaive(horizon, period), max(window, period)
+    return found
+
+
+def applicable(spec: Spec, prepared: Prepared) -> list[Baseline]:
+    """The spec's yardsticks that these data allow and that are not our own model."""
+    return [name for name in spec.evaluation.baselines if name != spec.model.name and _allowed(name, prepared)]
+
+
+def _allowed(name: Baseline, prepared: Prepared) -> bool:
+    if not name.startswith("seasonal_naive_"):
+        return True
+    period = prepared.seasons.get(name.removeprefix("seasonal_naive_"))
+    return period is not None and max(period, prepared.shape.window) <= prepared.ranges.validation_end
+
+
+@torch.no_grad()
+def forecast_at(network: nn.Module, prepared: Prepared, cutoffs: range | list[int], *, window: int) -> np.ndarray:
+    """Forecasts [C, H, N, F] of the steps after each cutoff (the last step known); never negative for counts."""
+    horizon = prepared.shape.horizon
+    starts = torch.tensor(list(cutoffs)) - (window - 1)
+    sampler = WindowSampler(prepared.series, starts, window=window, horizon=horizon)
+    parts = [network(batch.x, batch.mask, batch.calendar).numpy() for batch in sampler.batches(CHUNK)]
+    forecasts = np.concatenate(parts).astype(np.float64)
+    return np.maximum(forecasts, 0.0) if prepared.is_count else forecasts
+
+
+def targets_at(prepared: Prepared, cutoffs: range | list[int]) -> tuple[np.ndarray, np.ndarray]:
+    """Truth and mask [C, H, N, F] of the steps after each cutoff."""
+    steps = np.array(list(cutoffs))[:, None] + 1 + np.arange(prepared.shape.horizon)
+    mask = prepared.panel.mask[steps]
+    return np.where(mask, prepared.panel.values[steps], 0.0), mask
+
+
+def _intervals(
+    settings: Evaluation, parts: list[_Part], is_count: bool, truth: np.ndarray, mask: np.ndarray
+) -> tuple[dict[str, Intervals], Calibration]:
+    """Both methods over the whole test range; each block is judged by the calibration that was fitted before it."""
+    split: list[Bounds] = []
+    adaptive: list[Bounds] = []
+    asked, first, level = parts[0].calibration.asked, 0, settings.interval_level
+    for part in parts:
+        forecast = next(iter(part.forecasts.values()))  # ours
+        block = slice(first, first := first + len(forecast))
+        split.append(split_bounds(forecast, part.calibration, level=level, is_count=is_count))
+        bounds, adapted = adaptive_bounds(
+            forecast,
+            truth[block],
+            mask[block],
+            replace(part.calibration, asked=asked),
+            level=level,
+            is_count=is_count,
+            stride=settings.stride,
+        )
+        asked = adapted.asked
+        adaptive.append(bounds)
+    measured = {
+        method: measure_intervals(method, level, _joined(bounds), truth, mask)
+        for method, bounds in (("split", split), ("adaptive", adaptive))
+    }
+    return measured, adapted if settings.intervals == "adaptive" else parts[-1].calibration
+
+
+def _joined(parts: list[Bounds]) -> Bounds:
+    return np.concatenate([lower for lower, _ in parts]), np.concatenate([upper for _, upper in parts])
+
+
+def protocol(spec: Spec, prepared: Prepared, folds: list[Fold]) -> str:
+    """How it was measured, in one sentence that two results must share to be compared."""
+    index, shape, ranges = prepared.panel.index, prepared.shape, folds[0].ranges
+    cutoffs = [cutoff for fold in folds for cutoff in fold.cutoffs]
+    fits = "once" if len(folds) == 1 else f"{len(folds)} times along the way"
+    return (
+        f"walk-forward backtest on {spec.name}/{prepared.dataset_version}: {shape.horizon} steps of "
+        f"{prepared.panel.interval} ahead from {len(cutoffs)} cutoffs, every {_steps(spec.evaluation.stride)} from "
+        f"{_moment(index[cutoffs[0]])} to {_moment(index[cutoffs[-1]])} ({prepared.panel.timezone}); fitted {fits}, "
+        f"first on steps until {_moment(index[ranges.train_end - 1])}, stopped and calibrated on those until "
+        f"{_moment(index[ranges.validation_end - 1])}; {shape.nodes} nodes x {shape.variables} variables "
+        f"({', '.join(prepared.panel.variables)}), original scale, observed values only"
+    )
+
+
+def _steps(stride: int) -> str:
+    return "step" if stride == 1 else f"{stride} steps"
+
+
+def _moment(time: pd.Timestamp) -> str:
+    return f"{time:%Y-%m-%d %H:%M}"
+
+
+def mase_season(prepared: Prepared) -> int:
+    """The shortest season that fits the training range; 1 where there is none."""
+    fitting = [steps for steps in prepared.seasons.values() if steps < prepared.ranges.train_end // 2]
+    return min(fitting, default=1)

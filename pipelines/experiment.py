@@ -1,0 +1,98 @@
+"""The main job in steps: train and judge, register, forecast, report. Ingestion is `pipelines.ingest.ingest`.
+
+Each step looks first whether an equal run has left its result, says so, and re-uses it.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+from data.dataset import DataSet
+from pipelines.checkpoint import write_whole
+from pipelines.errors import RegistryError
+from pipelines.evaluate import Evaluated, backtest
+from pipelines.predict import QUANTILES, Predictor
+from pipelines.prepare import Prepared, prepare
+from pipelines.register import attach_report, find_registered, register
+from pipelines.registry import champion, client, fetch_forecaster
+from pipelines.report import write_report
+from pipelines.results import Forecast, Registered
+from pipelines.settings import runs
+from pipelines.spec import Spec
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What training hands on to registration and to the report."""
+
+    prepared: Prepared
+    evaluated: Evaluated
+
+
+def train(spec: Spec, dataset: DataSet, *, say: Say = print) -> Trained:
+    """Fit the model and the yardsticks, and score them in a walk-forward backtest."""
+    prepared = prepare(spec, dataset)
+    for note in prepared.notes:
+        say(f"note: {note}")
+    evaluated = backtest(spec, prepared, folder=runs() / spec.name, say=say)
+    return Trained(prepared, evaluated)
+
+
+def enrol(spec: Spec, dataset: DataSet, trained: Trained, *, say: Say = print) -> tuple[Registered, bool]:
+    """The registered version of this training, and whether an equal run had registered it before."""
+    known = find_registered(spec, trained.evaluated)
+    if known is not None:
+        say(f"registry: {known.name} version {known.version} is this very model, re-used ({known.alias})")
+        return known, True
+    registered = register(spec, dataset, trained.prepared, trained.evaluated)
+    say(f"registry: {registered.name} version {registered.version}, {registered.reason}")
+    return registered, False
+
+
+def load_champion(name: str, *, uri: str | None = None) -> tuple[Predictor, str]:
+    """The serving version of a registered model. Raises RegistryError where there is none."""
+    store = client(uri)
+    version = champion(store, name)
+    if version is None:
+        raise RegistryError(f"{name} has no champion yet; train one with `flockcast run`")
+    return Predictor.load(fetch_forecaster(store, version)), str(version.version)
+
+
+def forecast(
+    spec: Spec,
+    dataset: DataSet,
+    *,
+    horizon: int | None = None,
+    nodes: Sequence[str] | None = None,
+    quantiles: Sequence[float] = QUANTILES,
+) -> Forecast:
+    """The champion's forecast from the newest steps of the data set."""
+    predictor, version = load_champion(spec.registered_name, uri=spec.registry.tracking_uri)
+    frame = predictor.forecast_panel(dataset.panel, horizon=horizon, nodes=nodes, quantiles=quantiles)
+    cutoff = pd.Timestamp(dataset.panel.index[-1])
+    return Forecast(model=predictor.config.model["name"], version=version, cutoff=cutoff, frame=frame)
+
+
+def save_forecast(found: Forecast, path: Path) -> Path:
+    """As Parquet, whole or not at all."""
+    write_whole(path, lambda file: found.frame.write_parquet(file))
+    return path
+
+
+def report(spec: Spec, dataset: DataSet, trained: Trained, registered: Registered, found: Forecast, path: Path) -> Path:
+    """Write the page to look at, and put a copy beside the MLflow run."""
+    write_report(
+        spec=spec,
+        dataset=dataset,
+        backtest=trained.evaluated.backtest,
+        forecast=found,
+        history=trained.evaluated.fitted.history,
+        registered=registered,
+        path=path,
+    )
+    attach_report(registered, path)
+    return path

@@ -1,0 +1,33 @@
+"""Which code made a result: a cached result counts only for the code that made it."""
+
+import hashlib
+import subprocess
+from functools import cache
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent
+ROOMS = ("data", "models", "pipelines")
+
+
+@cache
+def code_fingerprint(*rooms: str) -> str:
+    """A hash of the source of these rooms (of all that compute, when none is named)."""
+    digest = hashlib.sha256()
+    for room in rooms or ROOMS:
+        for file in sorted((ROOT / room).rglob("*.py")):
+            digest.update(str(file.relative_to(ROOT)).encode() + b"\0" + file.read_bytes())
+    return digest.hexdigest()[:12]
+
+
+def git_revision() -> str:
+    """The commit of a checkout, `+` behind it where files differ from it; "unknown" outside one."""
+    try:
+        revision = _git("rev-parse", "HEAD")
+        return revision + ("+" if _git("status", "--porcelain", "--untracked-files=no") else "")
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
+
+
+def _git(*words: str) -> str:
+    done = subprocess.run(["git", "-C", str(ROOT), *words], capture_output=True, text=True, check=True, timeout=10)
+    return done.stdout.strip()

@@ -1,0 +1,164 @@
+"""From a data set and a spec to a task in tensors: what `auto` means here, which nodes, which ranges.
+
+Everything that is worked out from values (the busiest nodes, the default form of the output) reads the training range
+alone.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+import polars as pl
+import torch
+
+from data.calendar import calendar
+from data.dataset import DataSet
+from data.panel import Panel
+from data.regular import absolute_step
+from data.splits import Ranges, cut_ranges
+from data.windows import Series
+from pipelines.errors import SpecError
+from pipelines.spec import OdData, Spec, Task, TripData
+from pipelines.zoo import Shape
+
+MINUTES_A_DAY = 1440
+SEASONS = {"d": {"week": 7, "year": 365}, "w": {"year": 52}, "mo": {"year": 12}, "q": {"year": 4}, "y": {}}
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A task: the chosen nodes and variables, the same in tensors, and the ranges that split its steps."""
+
+    panel: Panel
+    series: Series
+    ranges: Ranges
+    shape: Shape
+    stride: int
+    seasons: dict[str, int]  # "day", "week", "year" -> steps
+    country: str | None
+    is_count: bool  # counts are never negative, and so are their forecasts
+    dataset_version: str
+    notes: tuple[str, ...] = ()
+
+    @property
+    def cutoff_after(self) -> pd.Timestamp:
+        """The last step of the training range."""
+        return self.panel.index[self.ranges.train_end - 1]
+
+
+def prepare(spec: Spec, dataset: DataSet) -> Prepared:
+    """Raises SpecError where the task does not fit the data."""
+    panel = _chosen_variables(spec.task, dataset.panel)
+    seasons = seasons_of(panel.interval)
+    window, horizon = _lengths(spec.task, len(panel.index), panel.interval, seasons)
+    split = spec.task.split
+    try:
+        ranges = cut_ranges(
+            len(panel.index), validation=split.validation, test=split.test, window=window, horizon=horizon
+        )
+        clock = calendar(panel.index, spec.task.country)
+    except ValueError as error:
+        raise SpecError(f"{spec.name}: {error}") from None
+    panel, notes = _chosen_nodes(spec.task, panel, ranges.train_end)
+    series = Series.of(panel, clock)
+    training = series.values[: ranges.train_end], series.mask[: ranges.train_end]
+    return Prepared(
+        panel=panel,
+        series=series,
+        ranges=ranges,
+        shape=Shape(
+            window=window,
+            horizon=horizon,
+            nodes=len(panel.nodes),
+            variables=len(panel.variables),
+            slots_per_day=slots_per_day(panel.interval),
+            predict="change" if persistence_is_closer(*training, horizon=horizon) else "value",
+        ),
+        stride=spec.task.stride,
+        seasons=seasons,
+        country=spec.task.country,
+        is_count=isinstance(spec.data, TripData | OdData) or spec.data.values == "counts",
+        dataset_version=dataset.manifest.version,
+        notes=notes,
+    )
+
+
+def slots_per_day(interval: str) -> int:
+    """How many steps make a day; 1 where a step is a day or longer."""
+    step = absolute_step(interval)
+    return 1 if step is None else max(1, round(MINUTES_A_DAY * 60 / step.total_seconds()))
+
+
+def seasons_of(interval: str) -> dict[str, int]:
+    """The seasons of a series in steps, the shortest first; those that are no whole number of steps are left out."""
+    step = absolute_step(interval)
+    if step is None:
+        number = int("".join(c for c in interval if c.isdigit()))
+        unit = interval.lstrip("0123456789")
+        return {name: steps // number for name, steps in SEASONS[unit].items() if steps % number == 0 and steps > number}
+    minutes = step.total_seconds() / 60
+    lengths = {"day": MINUTES_A_DAY / minutes, "week": 7 * MINUTES_A_DAY / minutes}
+    return {name: int(steps) for name, steps in lengths.items() if steps > 1 and steps == int(steps)}
+
+
+def persistence_is_closer(values: torch.Tensor, mask: torch.Tensor, *, horizon: int) -> bool:
+    """Whether the value `1..horizon` steps ago is closer than the mean, in standard deviations, on average."""
+    weight = mask.double()
+    mean = (values * weight).sum(0) / weight.sum(0).clamp(min=1)
+    spread = ((values - mean).abs() * weight).sum(0) / weight.sum(0).clamp(min=1)
+    scaled = (values - mean) / spread.clamp(min=1e-9)
+    distance, pairs = 0.0, 0.0
+    for lead in range(1, horizon + 1):
+        both = weight[lead:] * weight[:-lead]
+        distance += float(((scaled[lead:] - scaled[:-lead]).abs() * both).sum())
+        pairs += float(both.sum())
+    return distance < pairs  # the mean is one spread away, on average
+
+
+def _chosen_variables(task: Task, panel: Panel) -> Panel:
+    wanted = list(panel.variables) if task.target == "all" else task.target
+    missing = [name for name in wanted if name not in panel.variables]
+    if missing:
+        raise SpecError(f"task.target: no variable {missing[0]!r}; the data has {', '.join(panel.variables)}")
+    return panel.choose(list(panel.nodes), wanted)
+
+
+def _lengths(task: Task, steps: int, interval: str, seasons: dict[str, int]) -> tuple[int, int]:
+    """Window and horizon: a day ahead by the hour or half hour, a week by the day; two seasons back where they fit."""
+    season = next(iter(seasons.values()), 1)
+    horizon = task.horizon if task.horizon != "auto" else _default_horizon(interval, season, steps)
+    longest = max(horizon, steps // 8)
+    window = task.window if task.window != "auto" else max(2, min(2 * max(season, horizon), longest))
+    return int(window), int(horizon)
+
+
+def _default_horizon(interval: str, season: int, steps: int) -> int:
+    usual = min(season, 24) if slots_per_day(interval) > 1 else {"d": 7, "w": 4, "mo": 6, "q": 4, "y": 2}[interval.lstrip("0123456789")]
+    return max(1, min(usual, steps // 20))
+
+
+def _chosen_nodes(task: Task, panel: Panel, train_end: int) -> tuple[Panel, tuple[str, ...]]:
+    """The nodes seen in training, or the busiest of them, the busiest first."""
+    training = np.where(panel.mask, panel.values, 0.0)[:train_end]
+    seen = panel.mask[:train_end].any(axis=(0, 2))  # [N]
+    if not seen.any():
+        raise SpecError("no node has an observed value in the training range; check data.start and task.split")
+    notes = tuple(
+        [f"{(~seen).sum()} of {len(seen)} nodes have no observation in the training range and are left out"]
+        if not seen.all()
+        else []
+    )
+    order = np.flatnonzero(seen)
+    if task.busiest is not None:
+        total = np.abs(training).sum(axis=(0, 2))[order]
+        order = order[np.argsort(-total, kind="stable")][: task.busiest]
+    nodes = [panel.nodes[i] for i in order]
+    return panel.choose(nodes, list(panel.variables)), notes
+
+
+def node_labels(panel: Panel) -> dict[str, str]:
+    """The name of each node for a reader: its label in the zone table, else its id."""
+    if "label" not in panel.static.columns:
+        return {node: node for node in panel.nodes}
+    labels = panel.static.select(pl.coalesce("label", "node")).to_series().to_list()
+    return dict(zip(panel.nodes, labels, strict=True))

@@ -1,0 +1,209 @@
+"""One experiment becomes one MLflow run and one version of a registered model."""
+
+import tempfile
+from dataclasses import asdict
+from importlib.metadata import distributions, version
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+import polars as pl
+
+from data.dataset import DataSet
+from pipelines.artefact import describe_artefact, load_artefact, save_artefact
+from pipelines.errors import RegistryError
+from pipelines.evaluate import Evaluated
+from pipelines.fingerprint import code_fingerprint, git_revision
+from pipelines.gate import Verdict, judge
+from pipelines.metrics import METRICS
+from pipelines.predict import QUANTILES, Predictor, quantile_name
+from pipelines.prepare import Prepared
+from pipelines.registry import CHALLENGER, CHAMPION, OURS, champion, client, crown, fetch_forecaster
+from pipelines.results import Registered
+from pipelines.settings import artifacts
+from pipelines.spec import Spec
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.models import ModelSignature
+
+MODEL_CODE = Path(__file__).with_name("served_model.py")
+KEY = "flockcast.key"
+
+
+def registration_key(spec: Spec, evaluated: Evaluated) -> str:
+    """Equal keys, equal versions: the same weights, judged by the same backtest."""
+    return f"{evaluated.fitted.key}-{spec.digest('evaluation', 'task', 'registry')}-{code_fingerprint()}"
+
+
+def find_registered(spec: Spec, evaluated: Evaluated) -> Registered | None:
+    """The version that an equal run has registered."""
+    store = client(spec.registry.tracking_uri)
+    name = spec.registered_name
+    key = registration_key(spec, evaluated)
+    found = store.search_model_versions(f"name = '{name}' and tags.`{KEY}` = '{key}'")
+    if not found:
+        return None
+    newest = max(found, key=lambda version: int(version.version))
+    present = champion(store, name)
+    alias = CHAMPION if present is not None and present.version == newest.version else CHALLENGER
+    reason = newest.tags["flockcast.reason"]
+    return Registered(name, str(newest.version), alias, newest.run_id or "", store.tracking_uri, reason)
+
+
+def register(spec: Spec, dataset: DataSet, prepared: Prepared, evaluated: Evaluated) -> Registered:
+    """Log the run, register the version, and crown it if it earned that. Raises RegistryError, RunError of MLflow."""
+    import mlflow
+
+    store = client(spec.registry.tracking_uri)
+    mlflow.set_tracking_uri(store.tracking_uri)
+    mlflow.set_registry_uri(store.tracking_uri)
+    name = spec.registered_name
+    present = champion(store, name)
+    artefact = load_artefact(fetch_forecaster(store, present)) if present else None
+    verdict = judge(spec.registry, prepared, evaluated.backtest, artefact, present.version if present else "")
+    with mlflow.start_run(experiment_id=_experiment(store, spec.name), run_name=f"{spec.model.name} {dataset.manifest.version}") as run:
+        _log_run(store, run.info.run_id, spec, dataset, evaluated)
+        uri = _log_model(spec, prepared, evaluated)
+    # the tags come with the version, so that no kill can leave one that we would not know as ours
+    entry = mlflow.register_model(uri, name, tags=_tags(spec, dataset, evaluated, verdict))
+    store.update_model_version(name, entry.version, description=evaluated.backtest.protocol)
+    if verdict.is_champion:
+        crown(store, name, entry.version)
+    else:
+        store.set_registered_model_alias(name, CHALLENGER, entry.version)
+    alias = CHAMPION if verdict.is_champion else CHALLENGER
+    return Registered(name, str(entry.version), alias, run.info.run_id, store.tracking_uri, verdict.reason)
+
+
+def attach_report(registered: Registered, report: Path) -> None:
+    """Put the report beside the run's other artefacts."""
+    client(registered.tracking_uri).log_artifact(registered.run_id, str(report), "report")
+
+
+def _experiment(store: "MlflowClient", name: str) -> str:
+    found = store.get_experiment_by_name(name)
+    if found is not None:
+        if found.lifecycle_stage == "deleted":
+            raise RegistryError(f"the MLflow experiment {name!r} was deleted; restore it, or give the spec another name")
+        return found.experiment_id
+    local = store.tracking_uri.startswith("sqlite:")
+    return store.create_experiment(name, artifact_location=(artifacts() / name).as_uri() if local else None)
+
+
+def _log_run(store: "MlflowClient", run_id: str, spec: Spec, dataset: DataSet, evaluated: Evaluated) -> None:
+    from mlflow.entities import Metric, Param, RunTag
+
+    now = int(pd.Timestamp.now("UTC").timestamp() * 1000)
+    metrics = [Metric(key, value, now, step) for key, value, step in _metrics(evaluated) if np.isfinite(value)]
+    params = [Param(key, value) for key, value in _params(spec)]
+    tags = {
+        "flockcast.dataset_version": dataset.manifest.version,
+        "flockcast.protocol": evaluated.backtest.protocol,
+        "flockcast.spec_digest": spec.digest(),
+        "flockcast.device": evaluated.fitted.history.device,
+        "mlflow.source.git.commit": git_revision(),
+    }
+    for first in range(0, len(metrics), 500):  # MLflow takes 1,000 at most in one call
+        store.log_batch(run_id, metrics=metrics[first : first + 500])
+    store.log_batch(run_id, params=params, tags=[RunTag(key, value) for key, value in tags.items()])
+    store.log_dict(run_id, spec.model_dump(mode="json"), "spec.json")
+    store.log_dict(run_id, asdict(dataset.manifest), "manifest.json")
+    store.log_text(run_id, evaluated.backtest.scores.write_csv(), "scores.csv")
+    store.log_text(run_id, _environment(), "environment.txt")
+
+
+def _metrics(evaluated: Evaluated) -> list[tuple[str, float, int]]:
+    """Name, value, step: totals of every model, ours by lead time (the step), the course of training by epoch."""
+    result = evaluated.backtest
+    total = result.scores.filter(pl.col("variable") == "all")
+    rows: list[tuple[str, float, int]] = []
+    for row in total.iter_rows(named=True):
+        ours = row["model"] == result.model
+        for metric in METRICS:
+            if row["horizon"] == 0:
+                rows.append((metric if ours else f"{row['model']}/{metric}", row[metric], 0))
+            elif ours:
+                rows.append((f"{metric}_by_lead_time", row[metric], row["horizon"]))
+    for method, found in result.intervals.items():
+        rows.append((f"coverage_{method}", found.coverage, 0))
+        rows.append((f"interval_width_{method}", found.mean_width, 0))
+    for row in evaluated.fitted.history.epochs.iter_rows(named=True):
+        rows += [(name, row[name], int(row["epoch"])) for name in ("train_loss", "validation_loss")]
+    return rows
+
+
+def _params(spec: Spec) -> list[tuple[str, str]]:
+    content = spec.model_dump(mode="json", include={"task", "model", "training", "evaluation"})
+    return [(f"{table}.{key}", str(value)) for table, keys in content.items() for key, value in keys.items()]
+
+
+def _environment() -> str:
+    return "\n".join(sorted(f"{d.metadata['Name']}=={d.version}" for d in distributions())) + "\n"
+
+
+def _log_model(spec: Spec, prepared: Prepared, evaluated: Evaluated) -> str:
+    import mlflow
+
+    config = describe_artefact(spec, prepared, evaluated)
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch) / "forecaster"
+        save_artefact(folder, config, evaluated)
+        example = newest_window(prepared)
+        info = mlflow.pyfunc.log_model(
+            name="model",
+            python_model=str(MODEL_CODE),
+            artifacts={"forecaster": str(folder)},
+            signature=_signature(folder, example),
+            input_example=example,
+            pip_requirements=[f"flockcast=={version('flockcast')}"],
+        )
+    return info.model_uri
+
+
+def newest_window(prepared: Prepared) -> pd.DataFrame:
+    """The last window of the data as raw observations: what a caller of the model would send."""
+    window, panel = prepared.shape.window, prepared.panel
+    times = [time.isoformat() for time in panel.index[-window:]]
+    columns = {
+        "unique_id": np.repeat(panel.nodes, window),
+        "ds": np.tile(times, len(panel.nodes)),
+    }
+    for i, name in enumerate(panel.variables):
+        columns[name] = panel.values[-window:, :, i].T.ravel()
+    return pd.DataFrame(columns)
+
+
+def _signature(folder: Path, example: pd.DataFrame) -> "ModelSignature":
+    from mlflow.models import ModelSignature
+    from mlflow.types import ColSpec, DataType, ParamSchema, ParamSpec, Schema
+
+    predictor = Predictor.load(folder)
+    texts = [ColSpec(DataType.string, "unique_id"), ColSpec(DataType.string, "ds")]
+    values = [ColSpec(DataType.double, name) for name in predictor.config.variables]
+    quantiles = [ColSpec(DataType.double, quantile_name(q)) for q in QUANTILES]
+    given = [*texts, ColSpec(DataType.string, "variable"), ColSpec(DataType.long, "lead_time")]
+    return ModelSignature(
+        inputs=Schema(texts + values),
+        outputs=Schema([*given, ColSpec(DataType.double, "forecast"), *quantiles]),
+        params=ParamSchema(
+            [
+                ParamSpec("horizon", DataType.long, 0),
+                ParamSpec("quantiles", DataType.double, list(QUANTILES), shape=(-1,)),
+            ]
+        ),
+    )
+
+
+def _tags(spec: Spec, dataset: DataSet, evaluated: Evaluated, verdict: Verdict) -> dict[str, str]:
+    result = evaluated.backtest
+    return {
+        OURS: "1",
+        KEY: registration_key(spec, evaluated),
+        "flockcast.model": spec.model.name,
+        "flockcast.mae": f"{result.total(result.model, 'mae'):.6g}",
+        "flockcast.dataset_version": dataset.manifest.version,
+        "flockcast.reason": verdict.reason,
+        "flockcast.git": git_revision(),
+    }

@@ -1,0 +1,141 @@
+"""Versions of a registered model: who is champion, who was before, and how to fetch one.
+
+An alias names the version that serves (`champion`) and the newest that did not get there (`challenger`). A version
+that was champion once has the tag `flockcast.champion_since`, which is what a roll-back goes by.
+"""
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pipelines.errors import RegistryError
+from pipelines.settings import tracking_uri
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities.model_registry import ModelVersion
+
+CHAMPION, CHALLENGER = "champion", "challenger"
+SINCE, UNTIL = "flockcast.champion_since", "flockcast.champion_until"
+OURS = "flockcast.format"  # every model of ours has this tag
+
+
+@dataclass(frozen=True)
+class Version:
+    """One row of `flockcast models`."""
+
+    name: str
+    version: str
+    aliases: tuple[str, ...]
+    model: str
+    mae: float | None
+    dataset_version: str
+    created: datetime
+    run_id: str
+
+
+def client(uri: str | None = None) -> "MlflowClient":
+    """A client of the tracking store. Raises RegistryError where it can't be reached."""
+    import mlflow
+
+    chosen = tracking_uri(uri)
+    if chosen.startswith("sqlite:///"):
+        Path(chosen.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True)
+    found = mlflow.MlflowClient(tracking_uri=chosen, registry_uri=chosen)
+    try:
+        found.search_experiments(max_results=1)
+    except Exception as error:  # requests, sqlalchemy and MLflow each raise their own
+        raise RegistryError(f"the MLflow store at {chosen} can't be reached: {error}") from error
+    return found
+
+
+def versions(name: str | None = None, *, uri: str | None = None) -> list[Version]:
+    """All versions of one model, or of all of ours, the newest first."""
+    store = client(uri)
+    names = [name] if name else [model.name for model in store.search_registered_models()]
+    found = [version for each in names for version in store.search_model_versions(f"name = '{each}'")]
+    ours = [version for version in found if OURS in version.tags]
+    aliases = {each: _aliases(store, each) for each in {version.name for version in ours}}
+    rows = [_row(version, aliases[version.name].get(int(version.version), ())) for version in ours]
+    return sorted(rows, key=lambda row: (row.name, -int(row.version)))
+
+
+def champion(store: "MlflowClient", name: str) -> "ModelVersion | None":
+    from mlflow.exceptions import MlflowException
+
+    try:
+        return store.get_model_version_by_alias(name, CHAMPION)
+    except MlflowException:
+        return None
+
+
+def crown(store: "MlflowClient", name: str, version: str) -> None:
+    """Make `version` the champion; the one before steps down and remembers that it was."""
+    now = datetime.now(UTC).isoformat()
+    before = champion(store, name)
+    if before is not None and before.version != version:
+        store.set_model_version_tag(name, before.version, UNTIL, now)
+    store.set_registered_model_alias(name, CHAMPION, version)
+    store.set_model_version_tag(name, version, SINCE, now)
+
+
+def promote(name: str, version: str, *, uri: str | None = None) -> str:
+    """Make a version champion by hand. Gives a sentence that says what changed."""
+    store = client(uri)
+    if version not in {row.version for row in versions(name, uri=uri)}:
+        raise RegistryError(f"{name} has no version {version}; `flockcast models` lists them")
+    before = champion(store, name)
+    crown(store, name, version)
+    return f"{name} version {version} is champion now" + (f" in place of version {before.version}" if before else "")
+
+
+def roll_back(name: str, *, uri: str | None = None) -> str:
+    """Give the crown back to the version that wore it last before the present champion."""
+    store = client(uri)
+    now = champion(store, name)
+    if now is None:
+        raise RegistryError(f"{name} has no champion; `flockcast models` lists what there is")
+    former = [v for v in store.search_model_versions(f"name = '{name}'") if UNTIL in v.tags and v.version != now.version]
+    if not former:
+        raise RegistryError(f"version {now.version} is the first champion of {name}; there is none to go back to")
+    last = max(former, key=lambda version: version.tags[UNTIL])
+    crown(store, name, last.version)
+    # the one that was rolled back is no version to come back to by the next roll-back
+    store.delete_model_version_tag(name, now.version, UNTIL)
+    return f"{name} is back at version {last.version}; version {now.version} stepped down"
+
+
+def fetch_forecaster(store: "MlflowClient", version: "ModelVersion") -> Path:
+    """The folder of a version's artefact, downloaded where it is remote."""
+    import mlflow
+    from mlflow.exceptions import MlflowException
+
+    uri = store.get_model_version_download_uri(version.name, version.version)
+    try:
+        folder = mlflow.artifacts.download_artifacts(f"{uri}/artifacts/forecaster", tracking_uri=store.tracking_uri)
+    except (MlflowException, OSError) as error:
+        raise RegistryError(f"the files of {version.name} version {version.version} can't be had: {error}") from error
+    return Path(folder)
+
+
+def _aliases(store: "MlflowClient", name: str) -> dict[int, tuple[str, ...]]:
+    """Version -> its aliases; a search for versions leaves them empty."""
+    found: dict[int, tuple[str, ...]] = {}
+    for alias, version in store.get_registered_model(name).aliases.items():
+        found[int(version)] = (*found.get(int(version), ()), alias)
+    return found
+
+
+def _row(version: "ModelVersion", aliases: tuple[str, ...]) -> Version:
+    tags = version.tags
+    return Version(
+        name=version.name,
+        version=str(version.version),
+        aliases=aliases,
+        model=tags.get("flockcast.model", "?"),
+        mae=float(tags["flockcast.mae"]) if "flockcast.mae" in tags else None,
+        dataset_version=tags.get("flockcast.dataset_version", "?"),
+        created=datetime.fromtimestamp(version.creation_timestamp / 1000, tz=UTC),
+        run_id=version.run_id or "",
+    )

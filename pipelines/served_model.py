@@ -1,0 +1,37 @@
+"""What MLflow runs to serve a version: `mlflow.pyfunc.load_model`, `mlflow models serve`.
+
+MLflow keeps a copy of this file beside the artefact (models-from-code) and runs it where flockcast is installed.
+"""
+
+from typing import Any
+
+import mlflow
+import pandas as pd
+import polars as pl
+from mlflow.pyfunc import PythonModel, PythonModelContext
+
+from pipelines.predict import QUANTILES, Predictor
+
+
+class ServedForecaster(PythonModel):
+    """A frame of observations (unique_id, ds, variables) in, a frame of forecasts in long format out."""
+
+    def load_context(self, context: PythonModelContext) -> None:
+        from pathlib import Path
+
+        self.predictor = Predictor.load(Path(context.artifacts["forecaster"]))
+
+    def predict(
+        self, context: PythonModelContext, model_input: pd.DataFrame, params: dict[str, Any] | None = None
+    ) -> pd.DataFrame:
+        given = params or {}
+        forecast = self.predictor.forecast(
+            pl.from_pandas(model_input),
+            horizon=int(given["horizon"]) if given.get("horizon", 0) > 0 else None,
+            quantiles=list(given.get("quantiles", QUANTILES)),
+        )
+        # JSON has no time-zone aware times; the text keeps the offset
+        return forecast.with_columns(pl.col("ds").dt.strftime("%Y-%m-%dT%H:%M:%S%:z")).to_pandas()
+
+
+mlflow.models.set_model(ServedForecaster())

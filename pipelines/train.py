@@ -1,0 +1,295 @@
+"""Fit a network: early stopping on the validation range, checkpoints that resume bit for bit.
+
+The same task, model, settings and seed give the same weights on the same kind of device, whether or not the run was
+killed on the way: batch order comes from the seed and the epoch, and a checkpoint holds weights, optimizer and random
+state.
+"""
+
+import hashlib
+import json
+import math
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import polars as pl
+import torch
+from rich.console import Console
+from rich.progress import BarColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import Progress as Bar
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+from torch.nn import functional
+
+from data.splits import Ranges, sample_starts
+from data.windows import Batch, WindowSampler, observed_starts
+from models.forecaster import Scaled, Scaler
+from pipelines.checkpoint import Progress, load_progress, save_progress, write_whole
+from pipelines.device import choose_device, describe_device
+from pipelines.errors import TrainingError
+from pipelines.fingerprint import code_fingerprint
+from pipelines.prepare import Prepared
+from pipelines.results import History
+from pipelines.spec import Model, Training
+from pipelines.zoo import build
+
+LOSSES = {"mae": functional.l1_loss, "mse": functional.mse_loss, "huber": functional.huber_loss}
+CHECKPOINT, WEIGHTS, HISTORY = "checkpoint.pt", "weights.safetensors", "history.json"
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """A trained network on the CPU, in evaluation mode, and how it came about."""
+
+    network: Scaled
+    history: History
+    key: str  # of everything that the weights follow from
+    reused: bool
+
+
+def training_key(prepared: Prepared, ranges: Ranges, model: Model, training: Training) -> str:
+    """A hash of all that decides the weights: data, task, ranges, model, settings, device kind, code."""
+    decisive = training.model_dump(mode="json", exclude={"checkpoint_minutes"})
+    content = {
+        "data": prepared.dataset_version,
+        "nodes": prepared.panel.nodes,
+        "variables": prepared.panel.variables,
+        "shape": asdict(prepared.shape),
+        "stride": prepared.stride,
+        "country": prepared.country,
+        "ranges": asdict(ranges),
+        "model": model.model_dump(mode="json"),
+        "training": {**decisive, "device": choose_device(training.device).type},
+        "code": code_fingerprint("data", "models"),
+        "loop": hashlib.sha256(Path(__file__).read_bytes()).hexdigest(),
+    }
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def fit(
+    prepared: Prepared,
+    model: Model,
+    training: Training,
+    *,
+    folder: Path,
+    ranges: Ranges | None = None,
+    say: Callable[[str], None] = print,
+) -> Fitted:
+    """Train `model`, or take up where a killed run stopped, or give back what an equal run has left in `folder`.
+
+    Raises TrainingError when the loss is no longer a number or memory runs out.
+    """
+    ranges = ranges or prepared.ranges
+    key = training_key(prepared, ranges, model, training)
+    place = folder / f"{model.name}-{key}"
+    torch.set_num_threads(training.threads)
+    torch.manual_seed(training.seed)
+    network = new_network(prepared, model, ranges.train_end)
+    if (place / HISTORY).exists():
+        say(f"{model.name}: unchanged since it was trained, re-used ({key})")
+        return Fitted(_loaded(network, place), _read_history(place), key, reused=True)
+    try:
+        run = Run(prepared, network, training, ranges, place, say)
+        history = run.to_the_end(model.name)
+    except torch.OutOfMemoryError:
+        raise TrainingError(
+            f"{model.name} ran out of memory on {describe_device(choose_device(training.device))}; "
+            f"lower training.batch_size (now {training.batch_size}) or model.hidden"
+        ) from None
+    write_whole(place / WEIGHTS, lambda file: save_file(run.progress.best_weights, file))
+    write_whole(place / HISTORY, lambda file: _write_history(file, history))
+    (place / CHECKPOINT).unlink(missing_ok=True)
+    return Fitted(_loaded(network, place), history, key, reused=False)
+
+
+def new_network(prepared: Prepared, model: Model, train_end: int) -> Scaled:
+    """An untrained network with a scaler that has seen the training range alone."""
+    scaler = Scaler(prepared.shape.nodes, prepared.shape.variables)
+    scaler.fit(prepared.series.values[:train_end], prepared.series.mask[:train_end])
+    return Scaled(build(model, prepared.shape), scaler)
+
+
+class Run:
+    """One training run: what it needs in reach, and where it stands."""
+
+    def __init__(
+        self,
+        prepared: Prepared,
+        network: Scaled,
+        training: Training,
+        ranges: Ranges,
+        place: Path,
+        say: Callable[[str], None],
+    ) -> None:
+        self.training, self.place, self.say = training, place, say
+        self.device = choose_device(training.device)
+        self.network = network.to(self.device)
+        # the scaler is no parameter, but it is in the state that is saved and restored
+        self.optimizer = torch.optim.AdamW(
+            network.parameters(), lr=training.learning_rate, weight_decay=training.weight_decay
+        )
+        self.scaled = torch.compile(network.scaled) if training.compile else network.scaled
+        window, horizon = prepared.shape.window, prepared.shape.horizon
+        lengths = {"window": window, "horizon": horizon}
+        series = prepared.series.to(self.device)
+        learn = sample_starts(0, ranges.train_end, stride=prepared.stride, **lengths)
+        check = sample_starts(ranges.train_end, ranges.validation_end, **lengths)
+        self.learn, self.check = (
+            WindowSampler(series, observed_starts(series, starts, **lengths), **lengths) for starts in (learn, check)
+        )
+        self.steps = math.ceil(len(self.learn) / training.batch_size)
+        self.progress = Progress()
+        self.saved_at = time.monotonic()
+        self._refuse_nothing_to_learn()
+
+    def to_the_end(self, name: str) -> History:
+        found = load_progress(self.place / CHECKPOINT, self.network, self.optimizer)
+        self.progress = found or Progress()
+        if found:
+            self.say(f"{name}: taking up at epoch {found.epoch + 1}, step {found.step + 1}, where an earlier run stopped")
+        with training_bar(name, self.training.epochs, self.say) as show:
+            while not self._is_over():
+                self._epoch()
+                show(self.progress)
+                self.save()
+        return History(
+            epochs=pl.DataFrame(self.progress.rows),
+            best_epoch=self.progress.best_epoch,
+            device=describe_device(self.device),
+            parameters=sum(p.numel() for p in self.network.parameters()),
+        )
+
+    def save(self) -> None:
+        save_progress(self.place / CHECKPOINT, self.progress, self.network, self.optimizer)
+        self.saved_at = time.monotonic()
+
+    def _is_over(self) -> bool:
+        done = self.progress
+        waited = done.epoch - 1 - done.best_epoch
+        return done.epoch >= self.training.epochs or (done.epoch > 0 and waited >= self.training.patience)
+
+    def _epoch(self) -> None:
+        done, began = self.progress, time.monotonic()
+        rate = self.training.learning_rate * (1 + math.cos(math.pi * done.epoch / self.training.epochs)) / 2
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        order = torch.randperm(len(self.learn), generator=torch.Generator().manual_seed(self._order_seed()))
+        rest = order[done.step * self.training.batch_size :]
+        self.network.train()
+        for batch in self.learn.batches(self.training.batch_size, rest):
+            done.loss_sum += self._step(batch)
+            done.step += 1
+            if time.monotonic() - self.saved_at >= 60 * self.training.checkpoint_minutes and done.step < self.steps:
+                self.save()
+        self._close_epoch(rate, time.monotonic() - began)
+
+    def _step(self, batch: Batch) -> float:
+        with self._precision():
+            loss = self._loss(batch)
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        if self.training.gradient_clip is not None:
+            nn.utils.clip_grad_norm_(self.network.parameters(), self.training.gradient_clip)
+        self.optimizer.step()
+        value = loss.item()
+        if not math.isfinite(value):
+            raise TrainingError(
+                f"the loss is {value} in epoch {self.progress.epoch + 1}, step {self.progress.step + 1}; lower "
+                f"training.learning_rate (now {self.training.learning_rate}) or set training.gradient_clip"
+            )
+        return value
+
+    def _loss(self, batch: Batch) -> Tensor:
+        """The mean over observed targets, in standard deviations of each series."""
+        forecast = self.scaled(batch.x, batch.mask, batch.calendar)
+        target = self.network.scaler.scale(batch.y)
+        each = LOSSES[self.training.loss](forecast.float(), target, reduction="none")
+        return (each * batch.y_mask).sum() / batch.y_mask.sum()
+
+    def _close_epoch(self, rate: float, seconds: float) -> None:
+        done = self.progress
+        loss = self._validation_loss()
+        done.rows.append(
+            {
+                "epoch": done.epoch,
+                "train_loss": done.loss_sum / self.steps,
+                "validation_loss": loss,
+                "learning_rate": rate,
+                "seconds": seconds,
+            }
+        )
+        if loss < done.best_loss:
+            done.best_loss, done.best_epoch = loss, done.epoch
+            done.best_weights = {name: value.detach().cpu().clone() for name, value in self.network.state_dict().items()}
+        done.epoch, done.step, done.loss_sum = done.epoch + 1, 0, 0.0
+
+    @torch.no_grad()
+    def _validation_loss(self) -> float:
+        self.network.eval()
+        total, count = 0.0, 0
+        for batch in self.check.batches(self.training.batch_size):
+            with self._precision():
+                observed = int(batch.y_mask.sum())
+                total += self._loss(batch).item() * observed
+            count += observed
+        loss = total / count
+        if not math.isfinite(loss):
+            raise TrainingError(f"the validation loss is {loss} after epoch {self.progress.epoch + 1}; lower training.learning_rate")
+        return loss
+
+    def _precision(self) -> torch.autocast:
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.training.precision == "bfloat16")
+
+    def _order_seed(self) -> int:
+        return self.training.seed * 1_000_003 + self.progress.epoch
+
+    def _refuse_nothing_to_learn(self) -> None:
+        for name, sampler in (("training", self.learn), ("validation", self.check)):
+            if len(sampler) == 0:
+                raise TrainingError(f"the {name} range holds no sample with an observed target; change task.split")
+
+
+@contextmanager
+def training_bar(name: str, epochs: int, say: Callable[[str], None]) -> Iterator[Callable[[Progress], None]]:
+    """A bar with loss and time left on a terminal; elsewhere about ten lines a run."""
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        yield lambda done: _say_epoch(name, epochs, done, say)
+        return
+    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[loss]}"))
+    with Bar(*columns, TimeElapsedColumn(), TimeRemainingColumn(), console=console, transient=True) as bar:
+        task = bar.add_task(name, total=epochs, loss="")
+        yield lambda done: bar.update(task, completed=done.epoch, loss=_loss_words(done))
+    say(f"{name}: trained")
+
+
+def _say_epoch(name: str, epochs: int, done: Progress, say: Callable[[str], None]) -> None:
+    if done.epoch == 1 or done.epoch % max(1, epochs // 10) == 0:
+        say(f"{name}: epoch {done.epoch}/{epochs}, {_loss_words(done)}")
+
+
+def _loss_words(done: Progress) -> str:
+    row = done.rows[-1]
+    return f"loss {row['train_loss']:.4f}, validation {row['validation_loss']:.4f} (best {done.best_loss:.4f})"
+
+
+def _loaded(network: Scaled, place: Path) -> Scaled:
+    network.cpu().load_state_dict(load_file(place / WEIGHTS))
+    return network.eval()
+
+
+def _write_history(file: Path, history: History) -> None:
+    content = {
+        "epochs": history.epochs.to_dicts(),
+        "best_epoch": history.best_epoch,
+        "device": history.device,
+        "parameters": history.parameters,
+    }
+    file.write_text(json.dumps(content))
+
+
+def _read_history(place: Path) -> History:
+    content = json.loads((place / HISTORY).read_text())
+    return History(**{**content, "epochs": pl.DataFrame(content["epochs"])})
