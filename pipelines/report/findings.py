@@ -1,0 +1,166 @@
+"""What each part of the report found, in a sentence, and the four numbers under the headline."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import polars as pl
+
+from data.dataset import DataSet, Manifest
+from pipelines.report.comparison import Comparison, error_by_horizon, error_by_node
+from pipelines.report.figures import INTERVAL_METHODS
+from pipelines.report.words import lead, model_title, moment, number, percent, plural, shorten
+from pipelines.results import Backtest, Forecast, History, Intervals
+
+GOOD_COVERAGE = 0.03  # points to either side of the nominal level
+LITTLE = 0.05  # a change in error below this is none
+
+
+@dataclass(frozen=True)
+class Tile:
+    """`mood` is "good", "bad" or "plain"."""
+
+    title: str
+    value: str
+    note: str
+    mood: str = "plain"
+
+
+def tiles(dataset: DataSet, backtest: Backtest, comparison: Comparison) -> list[Tile]:
+    horizon, manifest = backtest.truth.shape[1], dataset.manifest
+    served = backtest.intervals[backtest.served]
+    holds = abs(served.coverage - served.level) <= GOOD_COVERAGE
+    used = manifest.rows_used / max(manifest.rows_read, 1)
+    ahead = lead(horizon, backtest.interval)
+    return [
+        Tile(
+            "Mean absolute error",
+            number(comparison.mae),
+            f"per node and step, {'up to ' if horizon > 1 else ''}{ahead} ahead",
+        ),
+        _rival_tile(comparison),
+        Tile(
+            "Truth inside the interval",
+            percent(served.coverage),
+            f"of the observed test values; the aim is {percent(served.level)}",
+            "plain" if holds else "bad",
+        ),
+        Tile("Data used", percent(used), f"{manifest.rows_used:,} of {manifest.rows_read:,} rows of the source"),
+    ]
+
+
+def _rival_tile(comparison: Comparison) -> Tile:
+    if comparison.rival is None:
+        return Tile("Against yardsticks", "–", "none was run")
+    note = f"than {model_title(comparison.rival)}, the best yardstick ({number(comparison.rival_mae)})"
+    match comparison.standing:
+        case "ties":
+            return Tile("Error against yardsticks", "equal", f"to {note.removeprefix('than ')}")
+        case "wins":
+            return Tile("Error against yardsticks", f"−{percent(comparison.gain)}", f"lower {note}", "good")
+        case _:
+            return Tile("Error against yardsticks", f"+{percent(-comparison.gain)}", f"higher {note}", "bad")
+
+
+def of_forecast(forecast: Forecast, cutoffs: int, total: int, nodes: int, all_nodes: int) -> str:
+    newest = moment(forecast.cutoff.isoformat())
+    part = f"the newest {cutoffs:,} of {plural(total, 'forecast')}" if cutoffs < total else plural(total, "forecast")
+    who = f" for the {nodes} busiest of {all_nodes} nodes" if nodes < all_nodes else ""
+    return (
+        f"The test range shows {part}{who}, each made without a look at what came after; "
+        f"then the data end ({newest}) and the newest forecast begins."
+    )
+
+
+def of_horizon(backtest: Backtest) -> str:
+    errors = {model: error_by_horizon(backtest, model) for model in backtest.forecasts}
+    ours = errors[backtest.model]
+    seen = np.flatnonzero(np.isfinite(ours))
+    course = _course(ours, int(seen[0]), int(seen[-1]), backtest.interval)
+    if len(errors) == 1:
+        return course
+    least = np.min([e[seen] for model, e in errors.items() if model != backtest.model], axis=0)
+    best = _of(int(np.sum(ours[seen] < least)), len(seen), "lead time")
+    return f"{course} {model_title(backtest.model)} is the best model at {best}."
+
+
+def _course(errors: np.ndarray, first: int, last: int, interval: str) -> str:
+    start, end = float(errors[first]), float(errors[last])
+    ends = f"{number(start)} at {lead(first + 1, interval)} ahead", f"{number(end)} at {lead(last + 1, interval)}"
+    if abs(end - start) <= LITTLE * start:
+        return f"The error hardly depends on the lead time: {ends[0]}, {ends[1]}."
+    return f"The error {'grows' if end > start else 'falls'} from {ends[0]} to {ends[1]}."
+
+
+def of_nodes(backtest: Backtest, comparison: Comparison, labels: dict[str, str]) -> str:
+    ours = error_by_node(backtest, backtest.model)
+    known = np.flatnonzero(~np.isnan(ours))
+    if comparison.rival is None:
+        worst = shorten(labels[backtest.nodes[known[np.argmax(ours[known])]]], 40)
+        return f"The error is largest at {worst}: {number(float(np.nanmax(ours)))}."
+    better = int(np.sum(ours[known] < error_by_node(backtest, comparison.rival)[known]))
+    half = int(np.searchsorted(np.cumsum(np.sort(ours[known])[::-1]), ours[known].sum() / 2)) + 1
+    share = f" Half of all error comes from {plural(half, 'node')}." if len(known) > 3 else ""
+    ours_title, rival = model_title(backtest.model), model_title(comparison.rival)
+    return f"{ours_title} beats {rival} at {_of(better, len(known), 'node')}.{share}"
+
+
+def _of(count: int, total: int, noun: str) -> str:
+    if total == 1:
+        return f"the only {noun}" if count else f"no {noun} of one"
+    few = {0: f"none of the {total} {noun}s", total: f"all {total} {noun}s"}
+    return few.get(count, f"{count} of {total} {noun}s")
+
+
+def of_calibration(backtest: Backtest) -> str:
+    order = sorted(backtest.intervals.values(), key=lambda found: found.method != backtest.served)
+    return " ".join(_coverage(found, served=found.method == backtest.served) for found in order)
+
+
+def _coverage(found: Intervals, *, served: bool) -> str:
+    off = found.coverage - found.level
+    judgement = (
+        ""
+        if abs(off) <= GOOD_COVERAGE
+        else ", so they are too narrow"
+        if off < 0
+        else ", so they are wider than they need be"
+    )
+    name = INTERVAL_METHODS.get(found.method, found.method)
+    who = f"The {percent(found.level)} intervals that are served ({name})" if served else f"Those of {name}"
+    held = f"{percent(found.coverage)} of the observed values at a mean width of {number(found.mean_width)}"
+    return f"{who} held {held}{judgement}."
+
+
+def of_flows(links: pl.DataFrame, labels: dict[str, str]) -> str:
+    total = float(links["weight"].sum())
+    within = float(links.filter(pl.col("source") == pl.col("target"))["weight"].sum())
+    between = links.filter(pl.col("source") != pl.col("target")).head(1)
+    heaviest = [
+        f" The heaviest link between two nodes is {shorten(labels.get(a, a), 40)} to {shorten(labels.get(b, b), 40)}, "
+        f"with {number(weight)}."
+        for a, b, weight in between.iter_rows()
+    ]
+    return f"{number(total)} in the whole span, {percent(within / total)} of it within a node.{''.join(heaviest)}"
+
+
+def of_data(manifest: Manifest) -> str:
+    rejected = sum(manifest.rejected.values())
+    if rejected == 0:
+        rows = f"All {manifest.rows_read:,} rows of the source were used."
+    else:
+        share = percent(rejected / manifest.rows_read)
+        rows = (
+            f"{rejected:,} of {manifest.rows_read:,} rows ({share}) were rejected, "
+            "each under a named reason; the rest was used."
+        )
+    return f"{rows} {percent(manifest.observed_share)} of all values on the clock were observed."
+
+
+def of_training(history: History) -> str:
+    seconds = float(history.epochs["seconds"].sum())
+    last = int(history.epochs["epoch"].max())  # type: ignore[arg-type]
+    took = f"{seconds / 60:.1f} minutes" if seconds >= 90 else f"{seconds:.0f} seconds"
+    return (
+        f"{plural(history.parameters, 'parameter')}, trained for {took} on {history.device}. "
+        f"The weights are those of epoch {history.best_epoch}; training ended with epoch {last}."
+    )

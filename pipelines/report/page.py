@@ -1,0 +1,213 @@
+"""Put the report together: figures, findings and facts into one page."""
+
+import json
+import os
+import tempfile
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import polars as pl
+from jinja2 import Environment, PackageLoader, StrictUndefined, Template
+from markupsafe import Markup
+from plotly.offline import get_plotlyjs  # type: ignore[import-untyped]
+
+from data.dataset import DataSet
+from pipelines.errors import StoreError
+from pipelines.report import comparison as against
+from pipelines.report import figures, findings, maps, words
+from pipelines.report.browse import Browse, browse
+from pipelines.report.figures import Figure
+from pipelines.results import Backtest, Forecast, History, Registered
+from pipelines.spec import Spec
+
+HERE = Path(__file__).parent
+MOST_SOURCES = 20
+
+
+@dataclass(frozen=True)
+class Run:
+    """What a run hands over, and what several parts of the page need of it."""
+
+    spec: Spec
+    dataset: DataSet
+    backtest: Backtest
+    forecast: Forecast
+    history: History
+    registered: Registered | None
+    compared: against.Comparison
+    labels: dict[str, str]  # node -> how the page calls it
+    links: pl.DataFrame | None  # flows summed over time, None where there are none
+
+
+def write_report(
+    *,
+    spec: Spec,
+    dataset: DataSet,
+    backtest: Backtest,
+    forecast: Forecast,
+    history: History,
+    registered: Registered | None,
+    path: Path,
+) -> Path:
+    """Write the report of a run to `path`, whole or not at all.
+
+    Raises StoreError if the file can't be written.
+    """
+    run = Run(
+        spec=spec,
+        dataset=dataset,
+        backtest=backtest,
+        forecast=forecast,
+        history=history,
+        registered=registered,
+        compared=against.compare(backtest),
+        labels=words.node_labels(dataset.panel.static),
+        links=maps.link_totals(dataset.flows) if dataset.flows is not None else None,
+    )
+    return _write(_render(run), path)
+
+
+def _render(run: Run) -> str:
+    browsed = browse(run.dataset, run.backtest, run.forecast, run.compared, run.labels)
+    charts = _figures(run)
+    return _template().render(
+        **_opening(run),
+        **_findings(run, browsed),
+        **_facts(run.dataset, run.backtest),
+        browse=browsed,
+        figures=charts,
+        rows=against.table(run.backtest, run.compared),
+        metrics=against.METRICS,
+        footer=_footer(run.spec, run.dataset, run.registered),
+        payload=payload(browsed.content, charts.values()),
+        plotly=Markup(get_plotlyjs()),
+        style=Markup((HERE / "style.css").read_text(encoding="utf-8")),
+        script=Markup((HERE / "page.js").read_text(encoding="utf-8")),
+    )
+
+
+def payload(browsed: dict[str, Any], charts: Iterable[Figure]) -> Markup:
+    """The data as JSON that can't end the script element it stands in, whatever a node is called."""
+    drawn = {chart.name: _drawn(chart) for chart in charts}
+    text = json.dumps({"browse": browsed, "figures": drawn}, allow_nan=False, separators=(",", ":"))
+    return Markup(text.replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e"))
+
+
+def _drawn(chart: Figure) -> dict[str, Any]:
+    return {"data": chart.traces, "layout": {"height": chart.height, **chart.layout}, "narrow": chart.narrow}
+
+
+def _figures(run: Run) -> dict[str, Figure]:
+    """Those that have something to show: no line over a single lead time, no map without coordinates."""
+    backtest, rejected = run.backtest, run.dataset.manifest.rejected
+    places = maps.coordinates(run.dataset.panel)
+    drawn = [
+        figures.horizon_figure(backtest) if backtest.truth.shape[1] > 1 else None,
+        figures.node_figure(backtest, run.compared, run.labels) if len(backtest.nodes) > 1 else None,
+        maps.error_map(backtest, run.compared, places, run.labels),
+        figures.calibration_figure(backtest),
+        maps.flow_figure(run.links, places, run.labels) if run.links is not None and len(run.links) else None,
+        figures.rejection_figure({reason: n for reason, n in rejected.items() if n})
+        if any(rejected.values())
+        else None,
+        figures.observed_figure(run.dataset.panel),
+        figures.training_figure(run.history),
+    ]
+    return {figure.name: figure for figure in drawn if figure is not None}
+
+
+def _opening(run: Run) -> dict[str, Any]:
+    return {
+        "name": run.spec.name,
+        "description": run.spec.description.rstrip("."),
+        "data_version": run.dataset.manifest.version,
+        "model": words.model_title(run.backtest.model),
+        "registered": run.registered,
+        "verdict": against.verdict(run.compared),
+        "standing": run.compared.standing,
+        "rival": words.model_title(run.compared.rival) if run.compared.rival else None,
+        "tiles": findings.tiles(run.dataset, run.backtest, run.compared),
+        "protocol": run.backtest.protocol,
+        "level": words.percent(run.backtest.intervals[run.backtest.served].level),
+    }
+
+
+def _findings(run: Run, browsed: Browse) -> dict[str, str]:
+    """A sentence for each section; the template asks for those whose figures were drawn."""
+    backtest, several = run.backtest, len(run.backtest.nodes) > 1
+    shown = len(browsed.nodes)
+    return {
+        "of_forecast": findings.of_forecast(
+            run.forecast, browsed.cutoffs, len(backtest.cutoffs), shown, len(backtest.nodes)
+        ),
+        "of_horizon": findings.of_horizon(backtest),
+        "of_nodes": findings.of_nodes(backtest, run.compared, run.labels) if several else "",
+        "of_calibration": findings.of_calibration(backtest),
+        "of_flows": findings.of_flows(run.links, run.labels) if run.links is not None and len(run.links) else "",
+        "of_data": findings.of_data(run.dataset.manifest),
+        "of_training": findings.of_training(run.history),
+    }
+
+
+def _facts(dataset: DataSet, backtest: Backtest) -> dict[str, Any]:
+    manifest = dataset.manifest
+    sources = [(Path(file).name, digest) for file, digest in manifest.sources.items()]
+    rejected = sorted(manifest.rejected.items(), key=lambda reason: -reason[1])
+    return {
+        "manifest": manifest,
+        "rejected": [
+            (reason.replace("_", " "), n, words.percent(n / manifest.rows_read)) for reason, n in rejected if n
+        ],
+        "used_share": words.percent(manifest.rows_used / max(manifest.rows_read, 1)),
+        "notes": [(note.replace("_", " "), n) for note, n in manifest.notes.items() if n],
+        "sources": sources[:MOST_SOURCES],
+        "more_sources": max(0, len(sources) - MOST_SOURCES),
+        "span": " to ".join(words.moment(end) for end in manifest.span),
+        "step": words.lead(1, manifest.interval),
+        "steps": len(dataset.panel.index),
+        "forecast": "all" if len(backtest.nodes) == manifest.nodes else f"{len(backtest.nodes):,}",
+        "quarantine": Path(manifest.quarantine).name if manifest.quarantine else None,
+    }
+
+
+def _footer(spec: Spec, dataset: DataSet, registered: Registered | None) -> list[tuple[str, str]]:
+    written = datetime.now(ZoneInfo(dataset.manifest.timezone)).strftime("%-d %B %Y, %H:%M %Z")
+    run = [("run", registered.run_id), ("store", words.without_password(registered.tracking_uri))] if registered else []
+    software = [("flockcast", version("flockcast")), ("torch", version("torch")), ("seed", str(spec.training.seed))]
+    return [
+        ("written", written),
+        *software,
+        ("spec digest", spec.digest()),
+        ("data set", dataset.manifest.version),
+        *run,
+    ]
+
+
+def _template() -> Template:
+    loader = PackageLoader("pipelines.report", ".")
+    environment = Environment(
+        loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    return environment.get_template("page.html")
+
+
+def _write(text: str, path: Path) -> Path:
+    """To a file beside it first, so that a full disk leaves the previous report as it was."""
+    partial = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile("w", dir=path.parent, suffix=".part", encoding="utf-8", delete=False) as file:
+            partial = Path(file.name)
+            file.write(text)
+        partial.chmod(0o644)
+        os.replace(partial, path)
+    except OSError as error:
+        if partial is not None:
+            partial.unlink(missing_ok=True)
+        raise StoreError(f"the report can't be written to {path}: {error.strerror}; name another place") from None
+    return path

@@ -1,0 +1,102 @@
+"""The report as a reader meets it: a real browser, a laptop and a phone, light and dark, no network."""
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pipelines.report import write_report
+
+playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
+LAPTOP, PHONE = {"width": 1280, "height": 800}, {"width": 390, "height": 844}
+QUIET = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"]
+
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.skipif(CHROMIUM is None, reason="neither chromium nor google-chrome is on the path"),
+]
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    with playwright.sync_playwright() as started:
+        opened = started.chromium.launch(executable_path=CHROMIUM, args=QUIET)
+        yield opened
+        opened.close()
+
+
+@pytest.fixture(params=["city", "hostile", "long_names"])
+def report(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
+    return write_report(**request.getfixturevalue(request.param), path=tmp_path / "report.html")
+
+
+def visit(browser: Any, report: Path, viewport: dict[str, int], **options: Any) -> tuple[Any, list[str]]:
+    """The opened page, and whatever it should not have done: complain, fail, or ask the network."""
+    page = browser.new_page(viewport=viewport, **options)
+    faults: list[str] = []
+    page.on("console", lambda message: faults.append(message.text) if message.type in ("error", "warning") else None)
+    page.on("pageerror", lambda error: faults.append(str(error)))
+    page.on("request", lambda asked: None if asked.url.startswith(("file://", "data:")) else faults.append(asked.url))
+    page.on("dialog", lambda dialog: faults.append(f"dialog: {dialog.message}"))
+    page.goto(report.as_uri())
+    page.wait_for_selector("#chart-training .main-svg")
+    return page, faults
+
+
+@pytest.mark.parametrize("viewport", [LAPTOP, PHONE], ids=["laptop", "phone"])
+def test_the_page_opens_without_a_fault_and_every_chart_is_drawn(
+    browser: Any, report: Path, viewport: dict[str, int]
+) -> None:
+    page, faults = visit(browser, report, viewport)
+    assert page.locator("#verdict").is_visible()
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), "the page scrolls sideways"
+    for chart in page.locator(".chart").all():
+        name, box = chart.get_attribute("id"), chart.locator(".main-svg").first.bounding_box()
+        assert box["width"] > 0.8 * min(viewport["width"] - 40, 1032), name
+        assert box["height"] > 90, name
+        assert chart.locator(".trace, .hm").count() > 0, f"{name} draws nothing"
+    assert faults == []
+    page.close()
+
+
+def test_another_node_variable_or_lead_time_draws_another_series(
+    browser: Any, city: dict[str, Any], tmp_path: Path
+) -> None:
+    page, faults = visit(browser, write_report(**city, path=tmp_path / "report.html"), LAPTOP)
+    paths = "document.querySelectorAll('#chart-forecast .scatterlayer path.js-line')"
+    lines = f"[...{paths}].map(path => path.getAttribute('d')).join()"
+    seen = [page.evaluate(lines)]
+    for control in ("node", "variable", "lead"):
+        page.select_option(f"#{control}", "1")
+        seen.append(page.evaluate(lines))
+    assert len(set(seen)) == 4
+    assert faults == []
+    page.close()
+
+
+def test_the_legend_brings_the_best_yardstick_into_the_chart(
+    browser: Any, city: dict[str, Any], tmp_path: Path
+) -> None:
+    page, _ = visit(browser, write_report(**city, path=tmp_path / "report.html"), LAPTOP)
+    dotted = "document.getElementById('chart-forecast')._fullData.find(trace => trace.name === 'STID').visible === true"
+    assert not page.evaluate(dotted)
+    page.locator("#chart-forecast .legendtoggle").nth(3).click()
+    page.wait_for_function(dotted, timeout=5000)
+    page.select_option("#node", "2")
+    assert page.evaluate(dotted), "it stays when the node changes"
+    page.close()
+
+
+def test_the_charts_follow_when_the_reader_turns_the_light_off(
+    browser: Any, city: dict[str, Any], tmp_path: Path
+) -> None:
+    page, faults = visit(browser, write_report(**city, path=tmp_path / "report.html"), LAPTOP, color_scheme="light")
+    bar = "getComputedStyle(document.querySelector('#chart-nodes .bars path')).fill"
+    light = page.evaluate(bar)
+    page.emulate_media(color_scheme="dark")
+    page.wait_for_function(f"{bar} !== '{light}'", timeout=5000)
+    assert faults == []
+    page.close()
