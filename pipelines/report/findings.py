@@ -9,7 +9,7 @@ from data.dataset import DataSet, Manifest
 from pipelines.report.comparison import Comparison, error_by_horizon, error_by_node
 from pipelines.report.figures import INTERVAL_METHODS
 from pipelines.report.words import lead, model_title, moment, number, percent, plural, shorten
-from pipelines.results import Backtest, Forecast, History, Intervals
+from pipelines.results import Backtest, Forecast, History, Intervals, Registered
 
 GOOD_COVERAGE = 0.03  # points to either side of the nominal level
 LITTLE = 0.05  # a change in error below this is none
@@ -61,13 +61,19 @@ def _rival_tile(comparison: Comparison) -> Tile:
             return Tile("Error against yardsticks", f"+{percent(-comparison.gain)}", f"higher {note}", "bad")
 
 
-def of_forecast(forecast: Forecast, cutoffs: int, total: int, nodes: int, all_nodes: int) -> str:
-    newest = moment(forecast.cutoff.isoformat())
+def of_forecast(
+    backtest: Backtest, forecast: Forecast, registered: Registered | None, *, cutoffs: int, nodes: int
+) -> str:
+    """`cutoffs` and `nodes` say how much of the backtest the page holds."""
+    total, all_nodes = len(backtest.cutoffs), len(backtest.nodes)
     part = f"the newest {cutoffs:,} of {plural(total, 'forecast')}" if cutoffs < total else plural(total, "forecast")
     who = f" for the {nodes} busiest of {all_nodes} nodes" if nodes < all_nodes else ""
+    by = ""
+    if registered and forecast.version != registered.version:
+        by = f", made by the champion: {model_title(forecast.model)}, version {forecast.version}"
     return (
         f"The test range shows {part}{who}, each made without a look at what came after; "
-        f"then the data end ({newest}) and the newest forecast begins."
+        f"then the data end ({moment(forecast.cutoff.isoformat())}) and the newest forecast begins{by}."
     )
 
 

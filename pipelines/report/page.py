@@ -140,10 +140,9 @@ def _opening(run: Run) -> dict[str, Any]:
 def _findings(run: Run, browsed: Browse) -> dict[str, str]:
     """A sentence for each section; the template asks for those whose figures were drawn."""
     backtest, several = run.backtest, len(run.backtest.nodes) > 1
-    shown = len(browsed.nodes)
     return {
         "of_forecast": findings.of_forecast(
-            run.forecast, browsed.cutoffs, len(backtest.cutoffs), shown, len(backtest.nodes)
+            backtest, run.forecast, run.registered, cutoffs=browsed.cutoffs, nodes=len(browsed.nodes)
         ),
         "of_horizon": findings.of_horizon(backtest),
         "of_nodes": findings.of_nodes(backtest, run.compared, run.labels) if several else "",

@@ -126,6 +126,12 @@ def test_a_model_that_is_not_registered_is_called_so(make_run: Callable[..., Run
     assert "not registered" in read(make_run(registered=False), tmp_path).text
 
 
+def test_a_challenger_does_not_claim_the_forecast_of_the_champion(city: Run, tmp_path: Path) -> None:
+    assert "made by the champion" not in read(city, tmp_path).text
+    challenger = {**city, "registered": replace(city["registered"], version="4", alias="challenger")}
+    assert "made by the champion: GRU, version 3" in read(challenger, tmp_path).text
+
+
 def test_a_page_of_a_large_run_stays_small(make_run: Callable[..., Run], tmp_path: Path) -> None:
     nodes = tuple(f"sensor {n}" for n in range(60))
     variables = tuple(f"variable {f}" for f in range(8))
