@@ -14,7 +14,7 @@ def calendar(index: pd.DatetimeIndex, country: str | None = None) -> np.ndarray:
     is a holiday. Raises ValueError for a code without a holiday calendar.
     """
     midnight_seconds = index.hour * 3600 + index.minute * 60 + index.second
-    columns = midnight_seconds / 86400, index.dayofweek, _is_holiday(index, country)
+    columns = midnight_seconds / 86400, index.day_of_week, _is_holiday(index, country)
     return np.stack([np.asarray(column, dtype=np.float32) for column in columns], axis=-1)
 
 
