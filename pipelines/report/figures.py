@@ -111,7 +111,7 @@ def node_figure(backtest: Backtest, comparison: Comparison, labels: dict[str, st
         "x": numbers(ours[order]),
         "text": [chart_text(name, 60) for name in names],
         "textposition": "none",
-        "marker": {"color": "--ours"},
+        "marker": {"color": "--bar"},
         "hovertemplate": "%{text}: %{x:.4~g}",
     }
     mark = _rival_mark(backtest, comparison, [shown[i] for i in order], places) if comparison.rival else []
@@ -271,12 +271,12 @@ def observed_figure(panel: Panel) -> Figure:
 
 def training_figure(history: History) -> Figure:
     keep = thinned(len(history.epochs), MOST_POINTS)
-    epochs = history.epochs[keep]
+    epochs = history.epochs[keep].with_columns(pl.col("epoch") + 1)  # counted from 0 in the record, from 1 in words
     lines = [
         _loss_line(epochs, "train_loss", "training", {"color": "--line-1", "width": 2, "dash": "dash"}),
         _loss_line(epochs, "validation_loss", "validation", {"color": "--ours", "width": 2.5}),
     ]
-    best = history.best_epoch
+    best = history.best_epoch + 1
     return Figure(
         name="training",
         alt="Training and validation loss by epoch",

@@ -164,9 +164,8 @@ def of_data(manifest: Manifest) -> str:
 
 def of_training(history: History) -> str:
     seconds = float(history.epochs["seconds"].sum())
-    last = int(history.epochs["epoch"].max())  # type: ignore[arg-type]
     took = f"{seconds / 60:.1f} minutes" if seconds >= 90 else f"{seconds:.0f} seconds"
     return (
         f"{plural(history.parameters, 'parameter')}, trained for {took} on {history.device}. "
-        f"The weights are those of epoch {history.best_epoch}; training ended with epoch {last}."
+        f"The weights are those of epoch {history.best_epoch + 1}; training ended with epoch {len(history.epochs)}."
     )

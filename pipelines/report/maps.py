@@ -16,7 +16,7 @@ from pipelines.report.words import chart_text, model_title, number
 from pipelines.results import Backtest
 
 MOST_LINKS = 50
-MOST_NAMES = 8
+MOST_NAMES = 6
 ARC = 25  # points of an arc
 MOST_DOTS = 400
 MATRIX_SIDE = 30
@@ -125,7 +125,7 @@ def flow_map(links: pl.DataFrame, places: dict[str, Place], labels: dict[str, st
         "to the arrow, wider where more goes. Traffic within a node is not drawn.",
         height=600,
         traces=[*arcs, dots],
-        layout={**_map_layout([places[n] for n in nodes]), "showlegend": False},
+        layout={**_map_layout([places[n] for link in top for n in link[:2]]), "showlegend": False},
         narrow={"height": 400},
     )
 
@@ -163,7 +163,7 @@ def _link_text(source: str, target: str, weight: float, labels: dict[str, str]) 
 def _dots(nodes: list[str], places: dict[str, Place], names: list[str]) -> dict[str, Any]:
     position = {"x": [round(places[n][1], 6) for n in nodes], "y": [round(places[n][0], 6) for n in nodes]}
     words = {"mode": "markers+text", "text": names, "textposition": "middle right", "hoverinfo": "text"}
-    return {"type": "scatter", "cliponaxis": False, **words, **position}
+    return {"type": "scatter", **words, **position}
 
 
 def _named(nodes: list[str], ranking: list[str], labels: dict[str, str]) -> list[str]:
@@ -179,14 +179,22 @@ def _busy_ends(links: pl.DataFrame) -> list[str]:
 
 
 def _map_layout(places: list[Place]) -> dict[str, Any]:
-    middle = sum(latitude for latitude, _ in places) / len(places)
+    """All of `places` in sight, north up, a kilometre as long across as upwards."""
+    (south, west), (north, east) = np.min(places, axis=0).tolist(), np.max(places, axis=0).tolist()
+    scale = 1 / max(math.cos(math.radians((south + north) / 2)), 0.05)
+    margin = 0.08 * max(north - south, (east - west) / scale)
     bare = {"showgrid": False, "zeroline": False, "showline": False, "showticklabels": False, "ticks": ""}
     return {
         "hovermode": "closest",
         "plot_bgcolor": "--map",
         "margin": {"l": 0, "r": 0, "b": 0},
-        "xaxis": bare,
-        "yaxis": {**bare, "scaleanchor": "x", "scaleratio": round(1 / max(math.cos(math.radians(middle)), 0.05), 4)},
+        "xaxis": {**bare, "range": [round(west - margin * scale, 6), round(east + margin * scale, 6)]},
+        "yaxis": {
+            **bare,
+            "range": [round(south - margin, 6), round(north + margin, 6)],
+            "scaleanchor": "x",
+            "scaleratio": scale,
+        },
     }
 
 

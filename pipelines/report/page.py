@@ -14,7 +14,7 @@ from zoneinfo import ZoneInfo
 import polars as pl
 from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 from markupsafe import Markup
-from plotly.offline import get_plotlyjs  # type: ignore[import-untyped]
+from plotly.offline import get_plotlyjs
 
 from data.dataset import DataSet
 from pipelines.errors import StoreError

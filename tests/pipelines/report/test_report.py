@@ -17,7 +17,8 @@ from pipelines.errors import StoreError
 from pipelines.report import write_report
 from pipelines.report.browse import browse
 from pipelines.report.comparison import Comparison, compare, error_by_node, table, verdict
-from pipelines.report.findings import of_calibration, tiles
+from pipelines.report.figures import training_figure
+from pipelines.report.findings import of_calibration, of_training, tiles
 from pipelines.report.maps import coordinates, flow_figure, link_totals
 from pipelines.report.page import payload
 from pipelines.report.words import aligned, chart_text, lead, lead_times, node_labels, number, percent, without_password
@@ -246,6 +247,14 @@ def test_a_run_without_yardsticks_still_has_a_page(make_run: Callable[..., Run],
     page = read(make_run(spread={"gru": 1.0}), tmp_path)
     assert "No yardstick was run" in page.text
     assert embedded(page)["browse"]["rival"] is None
+
+
+def test_epochs_are_counted_from_one_as_the_progress_bar_counts_them(city: Run) -> None:
+    history = replace(city["history"], best_epoch=13)
+    assert "those of epoch 14; training ended with epoch 24" in of_training(history)
+    drawn = training_figure(history)
+    assert drawn.traces[0]["x"][:2] == [1, 2]
+    assert drawn.layout["shapes"][0]["x0"] == 14
 
 
 def test_intervals_that_are_too_narrow_are_called_so(city: Run) -> None:
