@@ -19,10 +19,6 @@ SPREAD = {"gru": 0.8, "naive": 2.0, "seasonal_naive_day": 1.5, "seasonal_naive_w
 HOSTILE = "<script>alert('node')</script>"
 
 
-def pytest_configure(config: pytest.Config) -> None:
-    config.addinivalue_line("markers", "browser: opens the report in a headless browser")
-
-
 @pytest.fixture
 def make_run() -> Callable[..., Run]:
     return build_run
