@@ -26,5 +26,7 @@ def _is_holiday(index: pd.DatetimeIndex, country: str | None) -> np.ndarray:
     try:
         days = holidays.country_holidays(code, subdiv=subdivision or None, years=years)
     except NotImplementedError:
-        raise ValueError(f"no holiday calendar is known for {country!r}; use an ISO 3166 code such as FR or US-NY") from None
+        raise ValueError(
+            f"no holiday calendar is known for {country!r}; use an ISO 3166 code such as FR or US-NY"
+        ) from None
     return np.array([day in days for day in index.date], dtype=bool)

@@ -42,28 +42,39 @@ class SeasonalNaive(nn.Module):
 
 
 class Ridge(nn.Module):
-    """Penalised least squares, one map a node: its own window and the time of the target to the change from the last value.
+    """Penalised least squares from a window and the time of the target to the change from the last value.
 
-    Works on scaled values. `weight` [N, I, H * F] is found in closed form by `fit_ridge`.
+    Each node reads its own window (`joint` False), or all windows at once (`joint` True). Works on scaled values.
+    `weight` is found in closed form (pipelines.ridge): [N, I, H * F], or [1, I, H * N * F] when joint.
     """
 
-    def __init__(self, window: int, horizon: int, nodes: int, variables: int) -> None:
+    def __init__(self, *, window: int, horizon: int, nodes: int, variables: int, joint: bool) -> None:
         super().__init__()
-        self.horizon = horizon
-        inputs = window * variables + CYCLIC_WIDTH + 1
-        self.register_buffer("weight", torch.zeros(nodes, inputs, horizon * variables))
+        self.joint = joint
+        self.shape = (horizon, nodes, variables)
+        groups, series = (1, nodes * variables) if joint else (nodes, variables)
+        self.register_buffer("weight", torch.zeros(groups, window * series + CYCLIC_WIDTH + 1, horizon * series))
 
     weight: Tensor
 
     def forward(self, x: Tensor, mask: Tensor, calendar: Tensor) -> Tensor:
-        change = torch.einsum("bni,nio->bno", ridge_inputs(x, mask, calendar), self.weight)  # [B, N, H * F]
-        change = change.unflatten(-1, (self.horizon, -1)).transpose(1, 2)  # [B, H, N, F]
-        return last_observed(x, mask) + change
+        change = torch.einsum("bgi,gio->bgo", self.inputs(x, mask, calendar), self.weight)
+        return last_observed(x, mask) + self._apart(change)
 
+    def inputs(self, x: Tensor, mask: Tensor, calendar: Tensor) -> Tensor:
+        """[B, G, I]: changes from the last value, the time of the first target, and 1; G groups are fitted apart."""
+        filled = fill_forward(x, mask)
+        lags = filled - filled[:, -1:]  # [B, W, N, F]; the last step is 0 and harmless
+        lags = lags.flatten(1)[:, None] if self.joint else lags.transpose(1, 2).flatten(2)
+        time = cyclic(calendar[:, x.shape[1]])[:, None].expand(-1, lags.shape[1], -1)
+        return torch.cat([lags, time, torch.ones_like(time[..., :1])], dim=-1)
 
-def ridge_inputs(x: Tensor, mask: Tensor, calendar: Tensor) -> Tensor:
-    """[B, N, W * F + 6]: changes from the last value, the time of the first target, and 1."""
-    filled = fill_forward(x, mask)
-    lags = (filled - filled[:, -1:]).transpose(1, 2).flatten(2)  # [B, N, W * F]; the last F are 0 and harmless
-    time = cyclic(calendar[:, x.shape[1]])[:, None].expand(-1, x.shape[2], -1)
-    return torch.cat([lags, time, torch.ones_like(time[..., :1])], dim=-1)
+    def together(self, targets: Tensor) -> Tensor:
+        """[B, H, N, F] -> [B, G, O], the form of what the weights yield."""
+        return targets.flatten(1)[:, None] if self.joint else targets.transpose(1, 2).flatten(2)
+
+    def _apart(self, outputs: Tensor) -> Tensor:
+        horizon, nodes, variables = self.shape
+        if self.joint:
+            return outputs.view(-1, horizon, nodes, variables)
+        return outputs.view(-1, nodes, horizon, variables).transpose(1, 2)

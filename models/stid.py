@@ -49,7 +49,9 @@ class Stid(nn.Module):
     def forward(self, x: Tensor, mask: Tensor, calendar: Tensor) -> Tensor:
         batch, window, nodes, _ = x.shape
         time_of_day, day_of_week, _ = calendar[:, window - 1].unbind(-1)  # [B] each
-        slot = (time_of_day * self.slots_per_day + 1e-3).long()  # the share is rounded; 1e-3 keeps it from the slot before
+        slot = (
+            time_of_day * self.slots_per_day + 1e-3
+        ).long()  # the share is rounded; 1e-3 keeps it from the slot before
         parts = (
             self.series(fill_forward(x, mask).transpose(1, 2).flatten(2)),
             self.node.expand(batch, -1, -1),

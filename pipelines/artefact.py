@@ -83,7 +83,9 @@ def describe_artefact(spec: Spec, prepared: Prepared, evaluated: Evaluated) -> C
 def save_artefact(folder: Path, config: Config, evaluated: Evaluated) -> None:
     """Write the three files into `folder`, which is made."""
     folder.mkdir(parents=True, exist_ok=True)
-    save_file({name: value.contiguous() for name, value in evaluated.fitted.network.state_dict().items()}, folder / WEIGHTS)
+    save_file(
+        {name: value.contiguous() for name, value in evaluated.fitted.network.state_dict().items()}, folder / WEIGHTS
+    )
     calibration = evaluated.calibration
     arrays = {"quantiles": calibration.quantiles.astype(np.float32), "asked": calibration.asked}
     save_arrays(arrays, folder / CALIBRATION)
@@ -95,9 +97,13 @@ def load_artefact(folder: Path) -> Artefact:
     try:
         config = Config(**json.loads((folder / CONFIG).read_text(encoding="utf-8")))
         if config.format > FORMAT:
-            raise StoreError(f"{folder} has format {config.format}; this flockcast reads up to {FORMAT}: upgrade flockcast")
+            raise StoreError(
+                f"{folder} has format {config.format}; this flockcast reads up to {FORMAT}: upgrade flockcast"
+            )
         shape = Shape(**config.shape)
-        network = Scaled(build(TypeAdapter[Model](Model).validate_python(config.model), shape), Scaler(shape.nodes, shape.variables))
+        network = Scaled(
+            build(TypeAdapter[Model](Model).validate_python(config.model), shape), Scaler(shape.nodes, shape.variables)
+        )
         network.load_state_dict(load_file(folder / WEIGHTS))
         arrays = load_arrays(folder / CALIBRATION)
     except (OSError, ValueError, TypeError, RuntimeError, safetensors.SafetensorError) as error:

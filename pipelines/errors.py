@@ -3,7 +3,9 @@
 FlockcastError        anything below
 ├── SpecError         the experiment's TOML file is wrong (exit code 2)
 ├── StoreError        the data directory can't be read or written (exit code 1)
-├── RegistryError     the MLflow registry has no such model, or can't be reached (exit code 1)
+├── RegistryError     the MLflow registry has no such model (exit code 1)
+│   └── RegistryUnreachable   it can't be reached; that may pass
+├── ServerError       the Prefect server can't be reached (exit code 1)
 └── TrainingError     training can't go on: diverged, out of memory (exit code 1)
 
 `data.errors.DataError`, raised by the readers, is the sixth: it knows nothing of this tree (exit code 2).
@@ -25,6 +27,14 @@ class StoreError(FlockcastError):
 
 
 class RegistryError(FlockcastError):
+    pass
+
+
+class RegistryUnreachable(RegistryError):
+    pass
+
+
+class ServerError(FlockcastError):
     pass
 
 

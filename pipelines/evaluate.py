@@ -122,7 +122,10 @@ def _yardsticks(
                 found[name] = fit_ridge(prepared, fold.ranges), window
             case "dlinear" | "stid":
                 model = cast(Model, DLinearModel(name=name) if name == "dlinear" else StidModel(name=name))
-                found[name] = fit(prepared, model, spec.training, folder=folder, ranges=fold.ranges, say=say).network, window
+                found[name] = (
+                    fit(prepared, model, spec.training, folder=folder, ranges=fold.ranges, say=say).network,
+                    window,
+                )
             case _:
                 period = prepared.seasons[name.removeprefix("seasonal_naive_")]
                 found[name] = SeasonalNaive(horizon, period), max(window, period)

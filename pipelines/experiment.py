@@ -33,6 +33,11 @@ class Trained:
     evaluated: Evaluated
 
 
+def output_folder(spec: Spec, dataset: DataSet) -> Path:
+    """Where a run leaves its report and its forecast: equal data and settings, equal folder."""
+    return runs() / spec.name / f"{dataset.manifest.version}-{spec.digest()}"
+
+
 def train(spec: Spec, dataset: DataSet, *, say: Say = print) -> Trained:
     """Fit the model and the yardsticks, and score them in a walk-forward backtest."""
     prepared = prepare(spec, dataset)

@@ -24,7 +24,9 @@ def judge(settings: Registry, prepared: Prepared, result: Backtest, present: Art
         return Verdict(True, "champion: the first version of this model")
     difference = _difference(prepared, present)
     if difference:
-        return Verdict(False, f"challenger: can't be compared with champion {version}, {difference}; promote it by hand")
+        return Verdict(
+            False, f"challenger: can't be compared with champion {version}, {difference}; promote it by hand"
+        )
     metric = settings.metric
     ours, theirs = result.total(result.model, metric), champion_score(prepared, result, present, metric)
     gain = 1 - ours / theirs if theirs > 0 else 0.0

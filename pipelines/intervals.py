@@ -14,7 +14,9 @@ import numpy as np
 
 from pipelines.results import Intervals
 
-LEVELS = np.array([0.005, 0.01, 0.02, 0.03, 0.04, 0.05, *np.arange(0.075, 0.926, 0.025), 0.95, 0.96, 0.97, 0.98, 0.99, 0.995])
+LEVELS = np.array(
+    [0.005, 0.01, 0.02, 0.03, 0.04, 0.05, *np.arange(0.075, 0.926, 0.025), 0.95, 0.96, 0.97, 0.98, 0.99, 0.995]
+)
 ENOUGH = 30  # residuals of one series at one lead time; with fewer, all series are calibrated together
 STEP = 0.005  # how fast the adaptive level moves after a miss
 

@@ -1,6 +1,7 @@
 """One call from raw observations to a forecast with quantiles."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,7 @@ from pipelines.artefact import Artefact, load_artefact
 from pipelines.intervals import LEVELS
 
 QUANTILES = (0.05, 0.5, 0.95)
+LARGEST = 1e30  # squares and sums of larger values leave the range of float32
 
 
 class Predictor:
@@ -46,7 +48,7 @@ class Predictor:
 
         Raises DataError for a missing column, an unknown node, an empty window, a horizon or a quantile out of reach.
         """
-        values, mask, cutoff = self._window(observations)
+        values, mask, cutoff = self.window(fresh=observations)
         return self.forecast_window(values, mask, cutoff, horizon=horizon, nodes=nodes, quantiles=quantiles)
 
     def forecast_panel(
@@ -58,13 +60,8 @@ class Predictor:
         quantiles: Sequence[float] = QUANTILES,
     ) -> pl.DataFrame:
         """The same from the newest window of a stored data set."""
-        window = self.config.shape["window"]
-        try:
-            chosen = panel.choose(self.config.nodes, self.config.variables)
-        except KeyError as error:
-            raise DataError(f"the data set no longer fits the model: {error.args[0]}; train anew") from None
-        values, mask = chosen.values[-window:], chosen.mask[-window:]
-        return self.forecast_window(values, mask, chosen.index[-1], horizon=horizon, nodes=nodes, quantiles=quantiles)
+        values, mask, cutoff = self.window(history=panel)
+        return self.forecast_window(values, mask, cutoff, horizon=horizon, nodes=nodes, quantiles=quantiles)
 
     def forecast_window(
         self,
@@ -84,7 +81,9 @@ class Predictor:
         past = steps_until(cutoff, self.config.interval, len(values))
         clock = calendar(past.append(future), self.config.country)
         point = self._point(values, mask, clock)  # [H, N, F]
-        columns = {"forecast": point} | {quantile_name(q): self._not_below_zero(point + self.calibration.residual(q)) for q in quantiles}
+        columns = {"forecast": point} | {
+            quantile_name(q): self._not_below_zero(point + self.calibration.residual(q)) for q in quantiles
+        }
         return self._frame(columns, future, steps, chosen)
 
     @torch.no_grad()
@@ -96,22 +95,55 @@ class Predictor:
     def _not_below_zero(self, values: np.ndarray) -> np.ndarray:
         return np.maximum(values, 0.0) if self.config.is_count else values
 
-    def _window(self, observations: pl.DataFrame) -> tuple[np.ndarray, np.ndarray, pd.Timestamp]:
-        """Values and mask [W, N, F] up to the newest step that is observed at all."""
-        config = self.config
-        rows = self._readings(observations)
-        cutoff = pd.Timestamp(rows["step"].max())  # type: ignore[arg-type]
-        steps = steps_until(cutoff, config.interval, config.shape["window"])
-        place = {time: i for i, time in enumerate(steps)}
-        node = {name: i for i, name in enumerate(config.nodes)}
-        values = np.full((len(steps), len(config.nodes), len(config.variables)), np.nan)
-        for step, name, *readings in rows.select("step", "unique_id", *config.variables).iter_rows():
-            if (row := place.get(pd.Timestamp(step))) is not None:
-                values[row, node[name]] = [np.nan if reading is None else reading for reading in readings]
+    def window(
+        self, *, history: Panel | None = None, fresh: pl.DataFrame | None = None
+    ) -> tuple[np.ndarray, np.ndarray, pd.Timestamp]:
+        """What the model reads, values and mask [W, N, F], and the cutoff: the newest step of `history` or of `fresh`.
+
+        A fresh value wins over a stored one; a null says nothing, so what is stored stays. Raises DataError.
+        """
+        stored = self.recent(history) if history is not None else None
+        rows = self._readings(fresh) if fresh is not None else None
+        cutoff = self._newest(stored, rows)
+        steps = steps_until(cutoff, self.config.interval, self.config.shape["window"])
+        values = np.full((len(steps), len(self.config.nodes), len(self.config.variables)), np.nan)
+        if stored is not None:
+            at = stored.index.get_indexer(steps)
+            values[at >= 0] = stored.values[at[at >= 0]]
+        if rows is not None:
+            self._lay(rows, steps, values)
         mask = ~np.isnan(values)
         if not mask.any():
             raise DataError("no observation in the window that the model reads; give values for its newest steps")
         return values, mask, cutoff
+
+    def recent(self, panel: Panel) -> Panel:
+        """The end of a stored data set that a forecast reads. Raises DataError where it no longer fits the model."""
+        config, window = self.config, self.config.shape["window"]
+        clock = f"steps of {config.interval} in {config.timezone}"
+        if (panel.interval, panel.timezone) != (config.interval, config.timezone):
+            raise DataError(f"the data set no longer has {clock}, which the model was trained on; train anew")
+        try:
+            chosen = panel.choose(config.nodes, config.variables)
+        except KeyError as error:
+            raise DataError(f"the data set no longer fits the model: {error.args[0]}; train anew") from None
+        return replace(chosen, values=chosen.values[-window:], mask=chosen.mask[-window:], index=chosen.index[-window:])
+
+    def _newest(self, stored: Panel | None, rows: pl.DataFrame | None) -> pd.Timestamp:
+        ends = [] if stored is None else [stored.index[-1]]
+        if rows is not None:
+            newest = rows["step"].dt.epoch("us").max()
+            ends.append(pd.Timestamp(newest, unit="us", tz="UTC").tz_convert(self.config.timezone))
+        return max(ends)
+
+    def _lay(self, rows: pl.DataFrame, steps: pd.DatetimeIndex, values: np.ndarray) -> None:
+        """Write the readings of `rows` over `values` [W, N, F], where they fall into the window and aren't null."""
+        at = pd.Index(steps.as_unit("us").asi8).get_indexer(rows["step"].dt.epoch("us").to_numpy())
+        node = rows["unique_id"].cast(pl.Enum(self.config.nodes)).to_physical().to_numpy()
+        readings = rows.select(pl.col(self.config.variables).fill_null(np.nan)).to_numpy()
+        inside = at >= 0
+        place = at[inside], node[inside]
+        values[place] = np.where(np.isnan(readings[inside]), values[place], readings[inside])
 
     def _readings(self, observations: pl.DataFrame) -> pl.DataFrame:
         """The rows with their step; every id known, every time readable, one row per id and step."""
@@ -122,7 +154,9 @@ class Predictor:
             raise DataError(f"observations lack the column {missing[0]!r}; needed are {', '.join(wanted)}")
         if observations.is_empty():
             raise DataError("observations are empty; give at least the newest step")
-        frame = observations.select(pl.col("unique_id").cast(pl.String), "ds", *(_number(name) for name in config.variables))
+        frame = observations.select(
+            pl.col("unique_id").cast(pl.String), "ds", *(_number(name) for name in config.variables)
+        )
         unknown = frame.filter(~pl.col("unique_id").is_in(config.nodes))
         if len(unknown):
             raise DataError(f"unknown unique_id {unknown['unique_id'][0]!r}; the model knows {_some(config.nodes)}")
@@ -134,12 +168,26 @@ class Predictor:
         twice = rows.filter(pl.struct("unique_id", "step").is_duplicated())
         if len(twice):
             raise DataError(f"two rows for {twice['unique_id'][0]!r} at {twice['ds'][0]}; give one")
+        self._check_range(rows)
         return rows
+
+    def _check_range(self, rows: pl.DataFrame) -> None:
+        least = 0.0 if self.config.is_count else -LARGEST
+        for name in self.config.variables:
+            beyond = rows.filter(~pl.col(name).is_between(least, LARGEST))
+            if len(beyond):
+                row = beyond.row(0, named=True)
+                reason = (
+                    "counts are never negative" if row[name] < 0 and self.config.is_count else "that is no observation"
+                )
+                raise DataError(f"{name} of {row['unique_id']!r} at {row['ds']} is {row[name]:g}; {reason}")
 
     def _checked_horizon(self, horizon: int | None) -> int:
         most = int(self.config.shape["horizon"])
         if horizon is not None and not 1 <= horizon <= most:
-            raise DataError(f"horizon {horizon} is out of reach: this model forecasts 1 to {most} steps of {self.config.interval}")
+            raise DataError(
+                f"horizon {horizon} is out of reach: this model forecasts 1 to {most} steps of {self.config.interval}"
+            )
         return horizon or most
 
     def _checked_nodes(self, nodes: Sequence[str] | None) -> list[int]:

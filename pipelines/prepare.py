@@ -95,7 +95,9 @@ def seasons_of(interval: str) -> dict[str, int]:
     if step is None:
         number = int("".join(c for c in interval if c.isdigit()))
         unit = interval.lstrip("0123456789")
-        return {name: steps // number for name, steps in SEASONS[unit].items() if steps % number == 0 and steps > number}
+        return {
+            name: steps // number for name, steps in SEASONS[unit].items() if steps % number == 0 and steps > number
+        }
     minutes = step.total_seconds() / 60
     lengths = {"day": MINUTES_A_DAY / minutes, "week": 7 * MINUTES_A_DAY / minutes}
     return {name: int(steps) for name, steps in lengths.items() if steps > 1 and steps == int(steps)}
@@ -133,7 +135,11 @@ def _lengths(task: Task, steps: int, interval: str, seasons: dict[str, int]) -> 
 
 
 def _default_horizon(interval: str, season: int, steps: int) -> int:
-    usual = min(season, 24) if slots_per_day(interval) > 1 else {"d": 7, "w": 4, "mo": 6, "q": 4, "y": 2}[interval.lstrip("0123456789")]
+    usual = (
+        min(season, 24)
+        if slots_per_day(interval) > 1
+        else {"d": 7, "w": 4, "mo": 6, "q": 4, "y": 2}[interval.lstrip("0123456789")]
+    )
     return max(1, min(usual, steps // 20))
 
 

@@ -63,7 +63,9 @@ def register(spec: Spec, dataset: DataSet, prepared: Prepared, evaluated: Evalua
     present = champion(store, name)
     artefact = load_artefact(fetch_forecaster(store, present)) if present else None
     verdict = judge(spec.registry, prepared, evaluated.backtest, artefact, present.version if present else "")
-    with mlflow.start_run(experiment_id=_experiment(store, spec.name), run_name=f"{spec.model.name} {dataset.manifest.version}") as run:
+    with mlflow.start_run(
+        experiment_id=_experiment(store, spec.name), run_name=f"{spec.model.name} {dataset.manifest.version}"
+    ) as run:
         _log_run(store, run.info.run_id, spec, dataset, evaluated)
         uri = _log_model(spec, prepared, evaluated)
     # the tags come with the version, so that no kill can leave one that we would not know as ours
@@ -86,7 +88,9 @@ def _experiment(store: "MlflowClient", name: str) -> str:
     found = store.get_experiment_by_name(name)
     if found is not None:
         if found.lifecycle_stage == "deleted":
-            raise RegistryError(f"the MLflow experiment {name!r} was deleted; restore it, or give the spec another name")
+            raise RegistryError(
+                f"the MLflow experiment {name!r} was deleted; restore it, or give the spec another name"
+            )
         return found.experiment_id
     local = store.tracking_uri.startswith("sqlite:")
     return store.create_experiment(name, artifact_location=(artifacts() / name).as_uri() if local else None)

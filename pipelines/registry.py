@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pipelines.errors import RegistryError
+from pipelines.errors import RegistryError, RegistryUnreachable
 from pipelines.settings import tracking_uri
 
 if TYPE_CHECKING:
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 CHAMPION, CHALLENGER = "champion", "challenger"
 SINCE, UNTIL = "flockcast.champion_since", "flockcast.champion_until"
+ABSENT = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")  # what MLflow says of an unknown model, or alias
 OURS = "flockcast.format"  # every model of ours has this tag
 
 
@@ -36,17 +37,17 @@ class Version:
 
 
 def client(uri: str | None = None) -> "MlflowClient":
-    """A client of the tracking store. Raises RegistryError where it can't be reached."""
+    """A client of the tracking store. Raises RegistryUnreachable where it doesn't answer."""
     import mlflow
 
     chosen = tracking_uri(uri)
-    if chosen.startswith("sqlite:///"):
-        Path(chosen.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True)
-    found = mlflow.MlflowClient(tracking_uri=chosen, registry_uri=chosen)
     try:
+        if chosen.startswith("sqlite:///"):
+            Path(chosen.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True)
+        found = mlflow.MlflowClient(tracking_uri=chosen, registry_uri=chosen)
         found.search_experiments(max_results=1)
     except Exception as error:  # requests, sqlalchemy and MLflow each raise their own
-        raise RegistryError(f"the MLflow store at {chosen} can't be reached: {error}") from error
+        raise RegistryUnreachable(f"the MLflow store at {chosen} can't be reached: {error}") from error
     return found
 
 
@@ -62,19 +63,22 @@ def versions(name: str | None = None, *, uri: str | None = None) -> list[Version
 
 
 def champion(store: "MlflowClient", name: str) -> "ModelVersion | None":
+    """The version that serves; None where the model, or the alias, is unknown."""
     from mlflow.exceptions import MlflowException
 
     try:
         return store.get_model_version_by_alias(name, CHAMPION)
-    except MlflowException:
-        return None
+    except MlflowException as error:
+        if error.error_code in ABSENT:
+            return None
+        raise RegistryError(f"can't ask the MLflow store for the champion of {name}: {error}") from error
 
 
 def crown(store: "MlflowClient", name: str, version: str) -> None:
     """Make `version` the champion; the one before steps down and remembers that it was."""
     now = datetime.now(UTC).isoformat()
     before = champion(store, name)
-    if before is not None and before.version != version:
+    if before is not None and str(before.version) != str(version):  # a number from a database, text from a server
         store.set_model_version_tag(name, before.version, UNTIL, now)
     store.set_registered_model_alias(name, CHAMPION, version)
     store.set_model_version_tag(name, version, SINCE, now)
@@ -96,7 +100,9 @@ def roll_back(name: str, *, uri: str | None = None) -> str:
     now = champion(store, name)
     if now is None:
         raise RegistryError(f"{name} has no champion; `flockcast models` lists what there is")
-    former = [v for v in store.search_model_versions(f"name = '{name}'") if UNTIL in v.tags and v.version != now.version]
+    former = [
+        v for v in store.search_model_versions(f"name = '{name}'") if UNTIL in v.tags and v.version != now.version
+    ]
     if not former:
         raise RegistryError(f"version {now.version} is the first champion of {name}; there is none to go back to")
     last = max(former, key=lambda version: version.tags[UNTIL])

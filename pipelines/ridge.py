@@ -1,44 +1,57 @@
-"""The linear yardstick in closed form: its weights on the training range, its penalty on the validation range."""
+"""The linear yardstick in closed form: its weights on the training range, its form and penalty on the validation range."""
+
+from dataclasses import asdict
 
 import torch
 from torch import Tensor
 
 from data.splits import Ranges, sample_starts
 from data.windows import WindowSampler, observed_starts
-from models.baselines import Ridge, ridge_inputs
+from models.baselines import Ridge
 from models.filling import last_observed
 from models.forecaster import Scaled, Scaler
 from pipelines.prepare import Prepared
 
 PENALTIES = (0.1, 1.0, 10.0, 100.0, 1000.0)
+MOST_INPUTS = 3000  # of the joint form; its normal equations grow with the square
 
 
 def fit_ridge(prepared: Prepared, ranges: Ranges) -> Scaled:
-    """Least squares of the change from the last value on each node's own window, the penalty with the best MAE."""
+    """The form (own window or all windows) and the penalty with the best validation MAE."""
+    shape = prepared.shape
+    forms = (False, True) if shape.window * shape.nodes * shape.variables <= MOST_INPUTS else (False,)
+    found = [_fit_form(prepared, ranges, joint) for joint in forms]
+    return min(found, key=lambda pair: pair[0])[1]
+
+
+def _fit_form(prepared: Prepared, ranges: Ranges, joint: bool) -> tuple[float, Scaled]:
+    """The validation error of this form with its best penalty, and the model."""
     shape = prepared.shape
     scaler = Scaler(shape.nodes, shape.variables)
     scaler.fit(prepared.series.values[: ranges.train_end], prepared.series.mask[: ranges.train_end])
-    ridge = Scaled(Ridge(shape.window, shape.horizon, shape.nodes, shape.variables), scaler)
-    products, targets = _normal_equations(prepared, ranges, scaler)
-    losses = []
+    sizes = {name: asdict(shape)[name] for name in ("window", "horizon", "nodes", "variables")}
+    ridge = Ridge(**sizes, joint=joint)
+    model = Scaled(ridge, scaler).eval()
+    products, targets = _normal_equations(prepared, ranges, ridge, scaler)
+    found = []
     for penalty in PENALTIES:
-        ridge.network.weight = _solve(products, targets, penalty)
-        losses.append(_validation_error(ridge, prepared, ranges))
-    ridge.network.weight = _solve(products, targets, PENALTIES[losses.index(min(losses))])
-    return ridge.eval()
+        ridge.weight = _solve(products, targets, penalty)
+        found.append((_validation_error(model, prepared, ranges), ridge.weight))
+    error, ridge.weight = min(found, key=lambda pair: pair[0])
+    return error, model
 
 
-def _normal_equations(prepared: Prepared, ranges: Ranges, scaler: Scaler) -> tuple[Tensor, Tensor]:
-    """Z'Z [N, I, I] and Z'y [N, I, H * F], summed batch by batch so that no design matrix is ever whole."""
-    products: Tensor | float = 0.0
-    targets: Tensor | float = 0.0
+def _normal_equations(prepared: Prepared, ranges: Ranges, ridge: Ridge, scaler: Scaler) -> tuple[Tensor, Tensor]:
+    """Z'Z [G, I, I] and Z'y [G, I, O], summed batch by batch so that no design matrix is ever whole."""
+    groups, inputs, outputs = ridge.weight.shape
+    products = torch.zeros(groups, inputs, inputs, dtype=torch.float64)
+    targets = torch.zeros(groups, inputs, outputs, dtype=torch.float64)
     for batch in _sampler(prepared, 0, ranges.train_end).batches(256):
         x = scaler.scale(batch.x) * batch.mask
-        z = ridge_inputs(x, batch.mask, batch.calendar).double()  # [B, N, I]
+        z = ridge.inputs(x, batch.mask, batch.calendar).double()  # [B, G, I]
         change = (scaler.scale(batch.y) - last_observed(x, batch.mask)) * batch.y_mask  # a gap counts as no change
-        products = products + torch.einsum("bni,bnj->nij", z, z)
-        targets = targets + torch.einsum("bni,bno->nio", z, change.transpose(1, 2).flatten(2).double())
-    assert isinstance(products, Tensor) and isinstance(targets, Tensor)
+        products += torch.einsum("bgi,bgj->gij", z, z)
+        targets += torch.einsum("bgi,bgo->gio", z, ridge.together(change).double())
     return products, targets
 
 

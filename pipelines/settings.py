@@ -22,8 +22,10 @@ ENVIRONMENT = {
     "RAY_USAGE_STATS_ENABLED": "0",
     # a Prefect server in the process takes a while to start on a busy machine; 20 s is too short
     "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "180",
-    # its log lines repeat what our commands say themselves
-    "PREFECT_LOGGING_LEVEL": "WARNING",
+    # the log of a run goes to its server; the terminal is for what our commands say themselves
+    "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "CRITICAL",
+    "MLFLOW_LOGGING_LEVEL": "WARNING",
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
     # job workers that we never use; they hold the store open
     "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
     # one thread is fastest where cores are shared

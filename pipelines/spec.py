@@ -12,7 +12,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
 from pydantic_core import ErrorDetails
 
 from pipelines.errors import SpecError
@@ -158,23 +158,26 @@ class Split(Table):
     test: float = Field(0.2, gt=0)
 
 
+def _steps(value: Any) -> Any:
+    """Checked before pydantic tries the union, which would complain once for each of its members."""
+    if value != "auto" and (not isinstance(value, int) or isinstance(value, bool) or value < 1):
+        raise ValueError("is no number of steps; allowed: a whole number from 1, or 'auto'")
+    return value
+
+
+Steps = Annotated[int | Literal["auto"], BeforeValidator(_steps)]
+
+
 class Task(Table):
     """What is forecast from what. `auto` is worked out from the interval and the length of the data, and recorded."""
 
     target: list[str] | Literal["all"] = "all"
-    window: int | Literal["auto"] = "auto"
-    horizon: int | Literal["auto"] = "auto"
+    window: Steps = "auto"
+    horizon: Steps = "auto"
     stride: int = Field(1, ge=1)
     busiest: int | None = Field(None, ge=1, description="keep the nodes with the largest training totals")
     country: str | None = Field(None, description="ISO 3166 code (with subdivision: US-NY) whose holidays count")
     split: Split = Split()
-
-    @field_validator("window", "horizon")
-    @classmethod
-    def at_least_one(cls, steps: int | str) -> int | str:
-        if isinstance(steps, int) and steps < 1:
-            raise ValueError("is a number of steps, 1 or more (or 'auto')")
-        return steps
 
 
 # ---------------------------------------------------------------- [model]
@@ -295,7 +298,9 @@ def load_spec(path: str | Path) -> Spec:
         raw = tomllib.loads(file.read_text(encoding="utf-8"))
     except FileNotFoundError:
         known = ", ".join(bundled_names())
-        raise SpecError(f"there is no spec at {path}; write one with `flockcast init`, or use a bundled one: {known}") from None
+        raise SpecError(
+            f"there is no spec at {path}; write one with `flockcast init`, or use a bundled one: {known}"
+        ) from None
     except IsADirectoryError:
         raise SpecError(f"{path} is a folder; name the TOML file in it") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
@@ -322,7 +327,9 @@ def _line(detail: ErrorDetails, raw: dict[str, Any]) -> str:
     match detail["type"]:
         case "extra_forbidden":
             siblings = _allowed(place[:-1], raw)
-            return f"{key}: unknown key{_nearest(str(place[-1]), siblings)}; allowed here: {', '.join(sorted(siblings))}"
+            return (
+                f"{key}: unknown key{_nearest(str(place[-1]), siblings)}; allowed here: {', '.join(sorted(siblings))}"
+            )
         case "missing":
             return f"{key}: missing; this key has no default"
         case "literal_error" | "union_tag_invalid":

@@ -148,7 +148,9 @@ class Run:
         found = load_progress(self.place / CHECKPOINT, self.network, self.optimizer)
         self.progress = found or Progress()
         if found:
-            self.say(f"{name}: taking up at epoch {found.epoch + 1}, step {found.step + 1}, where an earlier run stopped")
+            self.say(
+                f"{name}: taking up at epoch {found.epoch + 1}, step {found.step + 1}, where an earlier run stopped"
+            )
         with training_bar(name, self.training.epochs, self.say) as show:
             while not self._is_over():
                 self._epoch()
@@ -222,7 +224,9 @@ class Run:
         )
         if loss < done.best_loss:
             done.best_loss, done.best_epoch = loss, done.epoch
-            done.best_weights = {name: value.detach().cpu().clone() for name, value in self.network.state_dict().items()}
+            done.best_weights = {
+                name: value.detach().cpu().clone() for name, value in self.network.state_dict().items()
+            }
         done.epoch, done.step, done.loss_sum = done.epoch + 1, 0, 0.0
 
     @torch.no_grad()
@@ -236,7 +240,9 @@ class Run:
             count += observed
         loss = total / count
         if not math.isfinite(loss):
-            raise TrainingError(f"the validation loss is {loss} after epoch {self.progress.epoch + 1}; lower training.learning_rate")
+            raise TrainingError(
+                f"the validation loss is {loss} after epoch {self.progress.epoch + 1}; lower training.learning_rate"
+            )
         return loss
 
     def _precision(self) -> torch.autocast:

@@ -1,0 +1,32 @@
+# `make demo` and `make test` are all you need; both set up .venv first where something is missing.
+.POSIX:
+.PHONY: setup demo test test-slow lint bench clean
+
+PY = .venv/bin/python
+ARGS =
+
+demo: .venv/.ready
+	.venv/bin/flockcast run nyc-green
+
+test: .venv/.ready
+	$(PY) -m pytest -m "not slow" $(ARGS)
+
+# the statistical and long checks: many kills, the paper's table
+test-slow: .venv/.ready
+	$(PY) -m pytest -m slow $(ARGS)
+
+lint: .venv/.ready
+	.venv/bin/ruff check .
+	.venv/bin/ruff format --check .
+	.venv/bin/mypy
+
+bench: .venv/.ready
+	$(PY) benchmarks/accuracy.py
+
+setup: .venv/.ready
+
+.venv/.ready: pyproject.toml constraints.txt .ci/setup
+	@sh .ci/setup
+
+clean:
+	rm -rf .venv

@@ -1,0 +1,267 @@
+"""The command line. Every command imports what it needs inside, so that `--help` answers at once."""
+
+import sys
+from pathlib import Path
+from typing import Annotated, Literal, Optional
+
+import typer
+
+from pipelines.settings import apply_environment
+
+app = typer.Typer(
+    name="flockcast",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+    rich_markup_mode="markdown",
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help="""Forecast flows and series that move together.
+
+    One TOML file describes an experiment. A first run, on real data that comes along:
+
+    `flockcast run nyc-green`
+
+    Your own data: `flockcast init`, edit the column mapping, `flockcast run flockcast.toml`.
+    """,
+)
+models_app = typer.Typer(no_args_is_help=False, help="List, promote and roll back registered models.")
+app.add_typer(models_app, name="models", invoke_without_command=True, rich_help_panel="Serving")
+
+SpecPath = Annotated[
+    str, typer.Argument(metavar="SPEC", help="A TOML file, or the name of a bundled spec.", show_default=False)
+]
+
+
+def main() -> None:
+    """Run the command line; what a person can mend is one message and exit code 1 or 2, never a traceback."""
+    apply_environment()
+    try:
+        app()
+    except KeyboardInterrupt:
+        _fail("stopped; what was trained so far is kept, and the same command goes on from there", 130)
+    except BrokenPipeError:
+        sys.exit(141)
+    except Exception as error:
+        code = _exit_code(error)
+        if code is None:
+            raise
+        _fail(str(error), code)
+
+
+def _exit_code(error: Exception) -> int | None:
+    """The exit code of an error that has a message for a person; None for a bug, which deserves its traceback."""
+    from data.errors import DataError
+    from pipelines.errors import FlockcastError
+
+    if isinstance(error, (FlockcastError, DataError)):
+        return int(getattr(error, "exit_code", 2))
+    return 1 if isinstance(error, OSError) and error.filename is not None else None
+
+
+def _fail(message: str, code: int) -> None:
+    typer.echo(f"error: {message}", err=True)
+    sys.exit(code)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        typer.echo(f"flockcast {version('flockcast')}")
+        raise typer.Exit
+
+
+@app.callback()
+def root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Say the version and stop.")
+    ] = False,
+) -> None:
+    pass
+
+
+@app.command(rich_help_panel="Experiments")
+def init(
+    path: Annotated[Path, typer.Argument(help="Where to write it.")] = Path("flockcast.toml"),
+    kind: Annotated[
+        Literal["long", "wide", "trips", "od"],
+        typer.Option(
+            help="long: a row per series and time. wide: a column per series. trips, od: flows between zones."
+        ),
+    ] = "long",
+    data: Annotated[str, typer.Option(help="The data file or a glob of files, relative to the spec.")] = "data.csv",
+    timezone: Annotated[str, typer.Option(help="Time zone of times without an offset.")] = "UTC",
+    force: Annotated[bool, typer.Option("--force", help="Overwrite a file that exists.")] = False,
+) -> None:
+    """Write a commented spec to start from."""
+    from pipelines.errors import SpecError
+    from pipelines.template import spec_template
+
+    if path.exists() and not force:
+        raise SpecError(f"{path} exists; choose another name, or --force to overwrite it")
+    name = _slug(path.stem if path.stem != "flockcast" else path.absolute().parent.name)
+    text = spec_template(kind, name=name, files=data, timezone=timezone, file=str(path))
+    try:
+        path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise SpecError(f"can't write {path}: {error.strerror}") from None
+    typer.echo(f"wrote {path}: edit [data] and its columns, then `flockcast check {path}` and `flockcast run {path}`")
+
+
+def _slug(word: str) -> str:
+    kept = "".join(c if c.isascii() and c.isalnum() else "-" for c in word.lower()).strip("-")
+    return kept[:60] or "experiment"
+
+
+@app.command(rich_help_panel="Experiments")
+def specs() -> None:
+    """List the bundled specs, each with real data."""
+    from pipelines.spec import bundled_names, load_spec
+
+    for name in bundled_names():
+        typer.echo(f"{name:<14} {load_spec(name).description}")
+
+
+@app.command(rich_help_panel="Experiments")
+def check(spec: SpecPath) -> None:
+    """Read a spec and its data, and say what a run would do; nothing is trained."""
+    from pipelines.ingest import ingest
+
+    from pipelines.prepare import prepare
+    from pipelines.spec import load_spec
+
+    chosen = load_spec(spec)
+    prepared = prepare(chosen, ingest(chosen, say=typer.echo))
+    shape, index, ranges = prepared.shape, prepared.panel.index, prepared.ranges
+    typer.echo(
+        f"model       {chosen.model.name}: {shape.window} steps of {prepared.panel.interval} in, {shape.horizon} out"
+    )
+    typer.echo(f"series      {shape.nodes} nodes x {shape.variables} variables ({', '.join(prepared.panel.variables)})")
+    typer.echo(f"training    {index[0]} to {index[ranges.train_end - 1]}")
+    typer.echo(f"validation  to {index[ranges.validation_end - 1]}")
+    typer.echo(f"test        to {index[-1]}")
+    for note in prepared.notes:
+        typer.echo(f"note        {note}")
+
+
+@app.command(rich_help_panel="Experiments")
+def ingest(
+    spec: SpecPath,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Read the sources anew even if nothing changed.")] = False,
+) -> None:
+    """Read the sources into the data-set store, and say what became of every row."""
+    from pipelines.ingest import describe
+    from pipelines.ingest import ingest as read
+
+    from pipelines.spec import load_spec
+
+    typer.echo(describe(read(load_spec(spec), fresh=fresh, say=typer.echo).manifest))
+
+
+@app.command(rich_help_panel="Experiments")
+def train(spec: SpecPath) -> None:
+    """Ingest, train, and judge in a backtest; nothing is registered. Goes on where a stopped training was."""
+    from pipelines.ingest import ingest as read
+
+    from pipelines.experiment import train as fit
+    from pipelines.spec import load_spec
+    from pipelines.tables import score_table
+
+    chosen = load_spec(spec)
+    trained = fit(chosen, read(chosen, say=typer.echo), say=typer.echo)
+    typer.echo(score_table(trained.evaluated.backtest))
+
+
+@app.command(rich_help_panel="Experiments")
+def run(spec: SpecPath) -> None:
+    """The main job as a Prefect flow: ingest, train, judge, register, forecast, and a report to look at.
+
+    What has not changed since the last run is re-used, and the run says so.
+    """
+    from flows.pipeline import pipeline
+    from pipelines.spec import load_spec
+
+    load_spec(spec)  # a mistake in the spec should not wait for a server to start
+    pipeline(spec)
+
+
+@app.command(rich_help_panel="Serving")
+def forecast(
+    spec: SpecPath,
+    output: Annotated[Path, typer.Option("--output", "-o", help="The Parquet file to write.")] = Path(
+        "forecast.parquet"
+    ),
+    horizon: Annotated[Optional[int], typer.Option(help="Steps ahead; all that the model can by default.")] = None,
+    node: Annotated[
+        Optional[list[str]], typer.Option(help="A node to forecast; again for more. All by default.")
+    ] = None,
+    quantile: Annotated[Optional[list[float]], typer.Option(help="A quantile to write; again for more.")] = None,
+) -> None:
+    """Write the champion's forecast from the newest data as Parquet."""
+    from pipelines.ingest import ingest as read
+
+    from pipelines.experiment import forecast as predict
+    from pipelines.experiment import save_forecast
+    from pipelines.predict import QUANTILES
+    from pipelines.spec import load_spec
+
+    chosen = load_spec(spec)
+    found = predict(chosen, read(chosen, say=typer.echo), horizon=horizon, nodes=node, quantiles=quantile or QUANTILES)
+    save_forecast(found, output)
+    typer.echo(f"wrote {output}: {len(found.frame):,} rows, {found.model} version {found.version}, from {found.cutoff}")
+
+
+@app.command(rich_help_panel="Serving")
+def serve(
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="Port to listen on.", min=1, max=65535)] = 8000,
+) -> None:
+    """Answer POST /v1/forecasts with the champion of each registered model."""
+    from pipelines.serve import serve as listen
+
+    listen(host=host, port=port)
+
+
+@app.command(rich_help_panel="Serving")
+def schedule(
+    spec: SpecPath,
+    cron: Annotated[
+        str, typer.Option(help='When to run: minute hour day month weekday, as "0 5 * * *".', show_default=False)
+    ],
+    timezone: Annotated[str, typer.Option(help="Whose clock the cron line goes by.")] = "UTC",
+) -> None:
+    """Register the main job with a Prefect server to run by the clock."""
+    from flows.schedule import schedule as register
+    from pipelines.spec import load_spec
+
+    load_spec(spec)
+    typer.echo(register(spec, cron, timezone))
+
+
+@models_app.callback()
+def models(
+    context: typer.Context,
+    name: Annotated[Optional[str], typer.Option(help="Only this model.")] = None,
+) -> None:
+    """List registered versions; promote or roll back one."""
+    if context.invoked_subcommand is None:
+        from pipelines.registry import versions
+        from pipelines.tables import version_table
+
+        typer.echo(version_table(versions(name)))
+
+
+@models_app.command()
+def promote(name: Annotated[str, typer.Argument()], version: Annotated[str, typer.Argument()]) -> None:
+    """Make a version champion by hand."""
+    from pipelines.registry import promote as crown
+
+    typer.echo(crown(name, version))
+
+
+@models_app.command()
+def rollback(name: Annotated[str, typer.Argument()]) -> None:
+    """Give the crown back to the champion before the present one."""
+    from pipelines.registry import roll_back
+
+    typer.echo(roll_back(name))

@@ -1,0 +1,48 @@
+"""Tables for a terminal."""
+
+import io
+
+import polars as pl
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from pipelines.registry import Version
+from pipelines.results import Backtest
+
+SHOWN = ("mae", "rmse", "node_rmse", "mape", "smape", "mase")
+
+
+def score_table(result: Backtest) -> str:
+    """Every model of a backtest, the best MAE first, ours marked; then how the intervals held, and the protocol."""
+    total = result.scores.filter((pl.col("horizon") == 0) & (pl.col("variable") == "all")).sort("mae", nulls_last=True)
+    table = Table(box=box.SIMPLE_HEAD)
+    table.add_column("model")
+    for metric in SHOWN:
+        table.add_column(metric, justify="right")
+    for row in total.iter_rows(named=True):
+        ours = row["model"] == result.model
+        figures = [f"{row[m]:.1%}" if m.endswith("mape") else f"{row[m]:,.4g}" for m in SHOWN]
+        table.add_row(f"{row['model']} *" if ours else row["model"], *figures, style="bold" if ours else None)
+    held = ", ".join(f"{found.coverage:.1%} ({name})" for name, found in result.intervals.items())
+    level = next(iter(result.intervals.values())).level
+    return f"{_drawn(table)}\n* ours; {level:.0%} intervals held {held}\n{result.protocol}"
+
+
+def version_table(rows: list[Version]) -> str:
+    if not rows:
+        return "no model is registered yet; `flockcast run nyc-green` trains a first one"
+    table = Table(box=box.SIMPLE_HEAD)
+    for column in ("name", "version", "alias", "model", "MAE", "data set", "created"):
+        table.add_column(column)
+    for row in rows:
+        mae = "" if row.mae is None else f"{row.mae:.4g}"
+        created = f"{row.created:%Y-%m-%d %H:%M} UTC"
+        table.add_row(row.name, row.version, ", ".join(row.aliases), row.model, mae, row.dataset_version, created)
+    return _drawn(table)
+
+
+def _drawn(table: Table) -> str:
+    text = io.StringIO()
+    Console(file=text, width=120, no_color=True).print(table)
+    return "\n".join(line.rstrip() for line in text.getvalue().strip("\n").splitlines())

@@ -1,0 +1,107 @@
+import re
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pipelines.errors import SpecError
+from pipelines.spec import BUNDLED, bundled_names, load_spec, parse_spec
+from pipelines.template import spec_template
+
+
+def nyc(**tables: Any) -> dict[str, Any]:
+    raw = tomllib.loads((BUNDLED / "nyc-green.toml").read_text())
+    for table, keys in tables.items():
+        raw[table] = {**raw.get(table, {}), **keys}
+    return raw
+
+
+def complaint(raw: dict[str, Any]) -> str:
+    with pytest.raises(SpecError) as caught:
+        parse_spec(raw, folder=Path(), called="x.toml")
+    return str(caught.value)
+
+
+@pytest.mark.parametrize("name", bundled_names())
+def test_every_bundled_spec_is_valid(name: str) -> None:
+    assert load_spec(name).name == name
+
+
+@pytest.mark.parametrize(
+    ("tables", "line"),
+    [
+        ({"task": {"windw": 3}}, "x.toml: task.windw: unknown key (did you mean 'window'?); allowed here: busiest,"),
+        ({"model": {"hiden": 3}}, "x.toml: model.hiden: unknown key (did you mean 'hidden'?); allowed here: dropout,"),
+        ({"model": {"name": "grru"}}, "x.toml: model.name: 'grru' is not allowed (did you mean 'gru'?); allowed: lstm"),
+        ({"data": {"kind": "trip"}}, "x.toml: data.kind: 'trip' is not allowed (did you mean 'trips'?)"),
+        ({"data": {"timezone": "Europe/Pariss"}}, "is no IANA time zone (did you mean 'Europe/Paris'?)"),
+        ({"data": {"interval": "1 hour"}}, "x.toml: data.interval: '1 hour' is no interval; write a number and a unit"),
+        (
+            {"task": {"horizon": 0}},
+            "x.toml: task.horizon: 0 is no number of steps; allowed: a whole number from 1, or 'auto'",
+        ),
+        ({"task": {"horizon": "soon"}}, "x.toml: task.horizon: 'soon' is no number of steps"),
+        ({"training": {"epochs": "many"}}, "x.toml: training.epochs: 'many': input should be a valid integer"),
+        ({"training": {"loss": "mea"}}, "x.toml: training.loss: 'mea' is not allowed (did you mean 'mse'?)"),
+        ({"privacy": {"epsilon": 1}}, "x.toml: privacy: unknown key"),
+    ],
+)
+def test_a_mistake_is_one_line_with_key_and_remedy(tables: dict[str, Any], line: str) -> None:
+    told = complaint(nyc(**tables))
+    assert line in told
+    assert "\n" not in told
+
+
+def test_every_mistake_is_told_at_once() -> None:
+    told = complaint(nyc(task={"windw": 3}, training={"epochs": -1}))
+    assert len(told.splitlines()) == 2
+
+
+def test_a_missing_column_mapping_is_told() -> None:
+    raw = nyc()
+    del raw["data"]["columns"]["start"]
+    assert "data.columns.start: missing" in complaint(raw)
+
+
+def test_a_missing_kind_is_told_with_the_kinds() -> None:
+    raw = nyc()
+    del raw["data"]["kind"]
+    assert "data.kind: missing; allowed: trips, od, long, wide" in complaint(raw)
+
+
+def test_a_file_that_is_no_toml_is_told(tmp_path: Path) -> None:
+    file = tmp_path / "broken.toml"
+    file.write_text("name = [")
+    with pytest.raises(SpecError, match="not valid TOML"):
+        load_spec(file)
+
+
+def test_a_missing_file_names_the_bundled_specs() -> None:
+    with pytest.raises(SpecError, match="paris-counts"):
+        load_spec("nowhere.toml")
+
+
+@pytest.mark.parametrize("kind", ["long", "wide", "trips", "od"])
+def test_the_template_is_a_valid_spec(kind: Any) -> None:
+    text = spec_template(kind, name="mine", files="data.csv")
+    assert parse_spec(tomllib.loads(text), folder=Path()).data.kind == kind
+
+
+@pytest.mark.parametrize("kind", ["long", "wide", "trips", "od"])
+def test_the_defaults_that_the_template_shows_are_the_defaults(kind: Any) -> None:
+    """Uncommenting a line `# key = value` that shows a default changes nothing."""
+    plain = parse_spec(tomllib.loads(spec_template(kind, name="mine", files="data.csv")), folder=Path())
+    examples = ("start", "end", "file", "id", "label", "latitude", "longitude", "target", "busiest", "country")
+    uncommented = []
+    for line in spec_template(kind, name="mine", files="data.csv").splitlines():
+        key = re.match(r"# (\w+) = ", line)
+        uncommented.append(line.removeprefix("# ") if key and key[1] not in examples else line)
+    assert parse_spec(tomllib.loads("\n".join(uncommented)), folder=Path()) == plain
+
+
+def test_equal_settings_have_equal_digests_and_others_have_not() -> None:
+    first, same = (parse_spec(nyc(), folder=Path(place)) for place in ("a", "b"))
+    other = parse_spec(nyc(training={"seed": 1}), folder=Path("a"))
+    assert first.digest() == same.digest() != other.digest()
+    assert first.digest("data", "task") == other.digest("data", "task")

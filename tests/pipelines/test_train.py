@@ -1,0 +1,190 @@
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from data.dataset import DataSet
+from pipelines.errors import TrainingError
+from pipelines.prepare import Prepared, prepare
+from pipelines.spec import DLinearModel, Spec, StidModel, Training
+from pipelines.train import Fitted, fit, new_network
+
+QUIET: Callable[[str], None] = lambda line: None  # noqa: E731
+
+
+@pytest.fixture
+def prepared(waves: Callable[..., DataSet], wave_spec: Callable[..., Spec]) -> Prepared:
+    return prepare(wave_spec(), waves())
+
+
+def weights(fitted: Fitted) -> dict[str, torch.Tensor]:
+    return dict(fitted.network.state_dict())
+
+
+def equal(first: dict[str, torch.Tensor], second: dict[str, torch.Tensor]) -> bool:
+    return first.keys() == second.keys() and all(torch.equal(first[name], second[name]) for name in first)
+
+
+@pytest.mark.parametrize("name", ["lstm", "gru", "bilstm", "bigru"])
+def test_training_beats_persistence(
+    name: str, prepared: Prepared, wave_spec: Callable[..., Spec], tmp_path: Path
+) -> None:
+    spec = wave_spec(model={"name": name, "hidden": 16}, training={"epochs": 15, "learning_rate": 0.01})
+    fitted = fit(prepared, spec.model, spec.training, folder=tmp_path, say=QUIET)
+    losses = fitted.history.epochs["validation_loss"]
+    assert losses.min() < 0.7 * losses[0]
+    assert fitted.history.best_epoch == losses.arg_min()
+
+
+@pytest.mark.parametrize("model", [DLinearModel(name="dlinear"), StidModel(name="stid", hidden=8)])
+def test_the_trained_yardsticks_learn(model: DLinearModel | StidModel, prepared: Prepared, tmp_path: Path) -> None:
+    fitted = fit(prepared, model, Training(epochs=15, learning_rate=0.01), folder=tmp_path, say=QUIET)
+    losses = fitted.history.epochs["validation_loss"]
+    assert losses.min() < 0.8 * losses[0]
+
+
+def test_the_same_seed_gives_the_same_weights_and_another_does_not(
+    prepared: Prepared, wave_spec: Callable[..., Spec], tmp_path: Path
+) -> None:
+    spec, other = wave_spec(), wave_spec(training={"seed": 1})
+    first, second = (fit(prepared, spec.model, spec.training, folder=tmp_path / place, say=QUIET) for place in "ab")
+    third = fit(prepared, other.model, other.training, folder=tmp_path / "c", say=QUIET)
+    assert equal(weights(first), weights(second))
+    assert not equal(weights(first), weights(third))
+
+
+def test_an_equal_run_is_reused_and_another_model_is_not(
+    prepared: Prepared, wave_spec: Callable[..., Spec], tmp_path: Path
+) -> None:
+    spec, wider = wave_spec(), wave_spec(model={"hidden": 9})
+    first = fit(prepared, spec.model, spec.training, folder=tmp_path, say=QUIET)
+    again = fit(prepared, spec.model, spec.training, folder=tmp_path, say=QUIET)
+    other = fit(prepared, wider.model, wider.training, folder=tmp_path, say=QUIET)
+    assert (first.reused, again.reused, other.reused) == (False, True, False)
+    assert equal(weights(first), weights(again))
+    assert first.history.epochs.equals(again.history.epochs)
+
+
+def test_nothing_fitted_depends_on_what_comes_after_validation(
+    waves: Callable[..., DataSet], wave_spec: Callable[..., Spec], tmp_path: Path
+) -> None:
+    """Scaler and weights are the same when the whole test range is noise; the scaler even when validation is."""
+    dataset, spec = waves(), wave_spec()
+    before = prepare(spec, dataset)
+
+    def disturbed(first: int) -> Prepared:
+        values = dataset.panel.values.copy()
+        values[first:] = np.random.default_rng(1).normal(size=values[first:].shape) * 1e4
+        return prepare(spec, replace(dataset, panel=replace(dataset.panel, values=values)))
+
+    kept = fit(before, spec.model, spec.training, folder=tmp_path / "kept", say=QUIET)
+    noisy = fit(
+        disturbed(before.ranges.validation_end), spec.model, spec.training, folder=tmp_path / "noisy", say=QUIET
+    )
+    assert equal(weights(kept), weights(noisy))
+    later = new_network(disturbed(before.ranges.train_end), spec.model, before.ranges.train_end)
+    assert torch.equal(later.scaler.mean, kept.network.scaler.mean)
+    assert torch.equal(later.scaler.std, kept.network.scaler.std)
+
+
+def test_training_stops_when_validation_no_longer_improves(
+    prepared: Prepared, wave_spec: Callable[..., Spec], tmp_path: Path
+) -> None:
+    spec = wave_spec(training={"epochs": 200, "patience": 2, "learning_rate": 0.05})
+    history = fit(prepared, spec.model, spec.training, folder=tmp_path, say=QUIET).history
+    assert len(history.epochs) == history.best_epoch + 3
+    assert len(history.epochs) < 200
+
+
+def test_a_loss_that_is_no_number_stops_with_advice(
+    prepared: Prepared, wave_spec: Callable[..., Spec], tmp_path: Path
+) -> None:
+    spec = wave_spec(training={"learning_rate": 1e30, "gradient_clip": None, "loss": "mse"})
+    with pytest.raises(TrainingError, match=r"lower\s+training\.learning_rate"):
+        fit(prepared, spec.model, spec.training, folder=tmp_path, say=QUIET)
+
+
+def test_bfloat16_trains_close_to_float32(prepared: Prepared, wave_spec: Callable[..., Spec], tmp_path: Path) -> None:
+    full, half = (
+        wave_spec(training={"precision": precision, "epochs": 8, "learning_rate": 0.01})
+        for precision in ("float32", "bfloat16")
+    )
+    losses = [
+        fit(prepared, spec.model, spec.training, folder=tmp_path, say=QUIET).history.epochs["validation_loss"].min()
+        for spec in (full, half)
+    ]
+    assert losses[1] == pytest.approx(losses[0], rel=0.1)
+
+
+TRAIN = """
+import sys
+from pathlib import Path
+import numpy as np, pandas as pd, polars as pl
+sys.path.insert(0, {tests!r})
+from conftest import manifest
+from data.dataset import DataSet
+from data.panel import Panel
+from pipelines.prepare import prepare
+from pipelines.spec import parse_spec
+from pipelines.train import fit
+
+draw = np.random.default_rng(0)
+values = draw.normal(size=(400, 3, 1)).cumsum(0)
+index = pd.date_range("2024-01-01", periods=400, freq="h", tz="UTC")
+panel = Panel(values, np.ones_like(values, dtype=bool), index, ("a", "b", "c"), ("y",), "1h", pl.DataFrame({{"node": list("abc")}}))
+spec = parse_spec({{
+    "name": "killed", "data": {{"kind": "long", "files": "x.csv"}}, "task": {{"window": 24, "horizon": 6}},
+    "model": {{"name": "bigru", "hidden": 16, "dropout": 0.3}},
+    "training": {{"epochs": 12, "batch_size": 16, "patience": 50, "checkpoint_minutes": {minutes}}},
+}}, folder=Path())
+print("begin", flush=True)
+fit(prepare(spec, DataSet(panel, None, manifest("v"))), spec.model, spec.training, folder=Path({folder!r}))
+"""
+
+
+def train_in_a_process(folder: Path, *, minutes: float) -> subprocess.Popen[str]:
+    code = TRAIN.format(folder=str(folder), minutes=minutes, tests=str(Path(__file__).parent))
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    return subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, env=environment)
+
+
+def final_weights(folder: Path) -> dict[str, torch.Tensor]:
+    return load_file(next(folder.glob("*/weights.safetensors")))
+
+
+@pytest.mark.parametrize("times", [3, pytest.param(10, marks=pytest.mark.slow)])
+def test_kills_at_random_moments_leave_the_same_weights(times: int, tmp_path: Path) -> None:
+    """A real kill -9, with a checkpoint at every step and with one now and then."""
+    undisturbed = train_in_a_process(tmp_path / "calm", minutes=1.0)
+    assert undisturbed.stdout is not None
+    undisturbed.stdout.readline()
+    began = time.monotonic()
+    assert undisturbed.wait(timeout=300) == 0
+    length = time.monotonic() - began
+    moment = random.Random(0)
+    kills = 0
+    while kills < times:
+        run = train_in_a_process(tmp_path / "killed", minutes=0.0 if kills % 2 else 0.002)
+        assert run.stdout is not None
+        run.stdout.readline()
+        time.sleep(moment.uniform(0.3, 1.1) / times * length)
+        if run.poll() is not None:  # done before the last kill
+            break
+        run.send_signal(signal.SIGKILL)
+        run.wait()
+        kills += 1
+    last = train_in_a_process(tmp_path / "killed", minutes=0.002)
+    assert last.wait(timeout=300) == 0
+    assert kills >= times // 2 + 1
+    assert equal(final_weights(tmp_path / "calm"), final_weights(tmp_path / "killed"))
+    assert not list((tmp_path / "killed").rglob("checkpoint.pt"))
