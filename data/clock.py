@@ -5,7 +5,7 @@ isn't a clock: in spring an hour does not exist (such a time has no instant), in
 time has two, and `repeated_hour` says which is meant).
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
@@ -22,33 +22,56 @@ NONEXISTENT = "nonexistent local time"
 AMBIGUOUS = "ambiguous local time"
 REPEATED = "repeated local hour"
 
-# Text is brought to one spelling first, so that few formats have to be tried on every row.
+WALL = ("%Y-%m-%d %H:%M:%S", "%Y-%m-%dT%H:%M:%S%.f", "%Y-%m-%d %H:%M:%S%.f", "%Y-%m-%d", "%Y-%m-%d %H:%M")
+WITH_OFFSET = ("%+", "%Y-%m-%d %H:%M%z")
 SPELLINGS = (
     (r"^(\d{4})[-/](\d{1,2})[-/](\d{1,2})[T ]", "$1-$2-$3 "),
+    (r"^(\d{4})/(\d{1,2})/(\d{1,2})$", "$1-$2-$3"),
+    (r"^(\d{4})[-/](\d{2})$", "$1-$2-01"),
     (r"[zZ]$", "+00:00"),
     (r"(:\d{2}(?:\.\d+)?[+-]\d{2})$", "$1:00"),  # PostgreSQL writes +01 for +01:00
-    (r"^(\d{4})[-/](\d{2})$", "$1-$2-01"),
-    (r"^(\d{4})/(\d{1,2})/(\d{1,2})$", "$1-$2-$3"),
 )
-WALL = ("%Y-%m-%d %H:%M:%S%.f", "%Y-%m-%d %H:%M", "%Y-%m-%d")
-WITH_OFFSET = ("%+", "%Y-%m-%d %H:%M%z")
 DAY_OR_MONTH = r"^(\d{1,2})[/.-](\d{1,2})[/.-](\d{4})"
 CLOCKS = ("", " %H:%M", " %H:%M:%S%.f", " %I:%M %p", " %I:%M:%S %p")
+DAY_FIRST = tuple(f"%d/%m/%Y{clock}" for clock in CLOCKS)
+MONTH_FIRST = tuple(f"%m/%d/%Y{clock}" for clock in CLOCKS)
 SAMPLE = 1000
+
+Parse = Callable[[pl.Series], tuple[pl.Series, pl.Series]]  # wall times and instants: one of the two is null
 
 
 @dataclass(frozen=True)
 class Instants:
-    """Four expressions over the rows of one file.
+    """The times of one column, as expressions over the rows of its frame.
 
-    `instant` is Datetime("us", timezone), null where `reason` says why; `latest` is its second reading where the hour
-    is repeated (equal to `instant` elsewhere); `repeated` is True where two readings exist and one was chosen.
+    `read` is a struct of the other four. polars evaluates it anew for each expression that uses it, so a frame that
+    needs several adds it as a column first and goes on with `held_in` that column.
     """
 
-    instant: pl.Expr
-    latest: pl.Expr
-    reason: pl.Expr
-    repeated: pl.Expr
+    read: pl.Expr
+
+    def held_in(self, column: str) -> "Instants":
+        return Instants(pl.col(column))
+
+    @property
+    def instant(self) -> pl.Expr:
+        """Datetime("us", timezone), null where `reason` says why."""
+        return self.read.struct.field("instant")
+
+    @property
+    def latest(self) -> pl.Expr:
+        """The second reading where the hour is repeated; equal to `instant` elsewhere."""
+        return self.read.struct.field("latest")
+
+    @property
+    def reason(self) -> pl.Expr:
+        """Why there is no instant, null where there is one."""
+        return self.read.struct.field("reason")
+
+    @property
+    def repeated(self) -> pl.Expr:
+        """True where two readings exist and one was chosen."""
+        return self.read.struct.field("repeated")
 
 
 def read_instants(
@@ -58,24 +81,15 @@ def read_instants(
 
     Raises DataError for numbers and other types that are no times, and for dates such as 01/02/2020 throughout.
     """
-    naive, aware = _wall_and_absolute(frame, column)
-    earliest, latest = (
-        pl.coalesce(
-            aware.dt.convert_time_zone(timezone),
-            naive.dt.replace_time_zone(timezone, ambiguous=which, non_existent="null"),
-        )
-        for which in ("earliest", "latest")
+    parse = _parser(frame, column)
+    fields = {"instant": pl.Datetime("us", timezone), "latest": pl.Datetime("us", timezone)}
+    # One Python call a batch instead of one tree of expressions: a format is tried only on what the others left.
+    read = pl.col(column).map_batches(
+        lambda times: _localised(*parse(times), timezone, repeated_hour),
+        return_dtype=pl.Struct({**fields, "reason": pl.String, "repeated": pl.Boolean}),
+        is_elementwise=True,
     )
-    repeated = (earliest != latest).fill_null(False)
-    unparsable = naive.is_null() & aware.is_null()
-    refused = repeated if repeated_hour == "reject" else pl.lit(False)
-    reason = pl.when(unparsable).then(pl.lit(UNPARSABLE)).when(earliest.is_null()).then(pl.lit(NONEXISTENT))
-    return Instants(
-        instant=pl.when(~refused).then(latest if repeated_hour == "second" else earliest),
-        latest=pl.when(~refused).then(latest),
-        reason=reason.when(refused).then(pl.lit(AMBIGUOUS)),
-        repeated=repeated & ~refused,
-    )
+    return Instants(read)
 
 
 def in_zone(moment: datetime, timezone: str) -> datetime:
@@ -84,46 +98,94 @@ def in_zone(moment: datetime, timezone: str) -> datetime:
     return moment.replace(tzinfo=zone) if moment.tzinfo is None else moment.astimezone(zone)
 
 
-def _wall_and_absolute(frame: pl.LazyFrame, column: str) -> tuple[pl.Expr, pl.Expr]:
-    """Every time is one of the two, the other is null: a wall time, or an instant in UTC."""
+def _localised(wall: pl.Series, absolute: pl.Series, timezone: str, repeated_hour: RepeatedHour) -> pl.Series:
+    earliest, latest = (
+        pl.coalesce(
+            absolute.dt.convert_time_zone(timezone),
+            wall.dt.replace_time_zone(timezone, ambiguous=which, non_existent="null"),
+        )
+        for which in ("earliest", "latest")
+    )
+    both = pl.select(earliest=earliest, latest=latest, unparsable=wall.is_null() & absolute.is_null())
+    twice = (pl.col("earliest") != pl.col("latest")).fill_null(False)
+    refused = twice if repeated_hour == "reject" else pl.lit(False)
+    why = pl.when("unparsable").then(pl.lit(UNPARSABLE)).when(pl.col("earliest").is_null()).then(pl.lit(NONEXISTENT))
+    return both.select(
+        instant=pl.when(~refused).then("latest" if repeated_hour == "second" else "earliest"),
+        latest=pl.when(~refused).then("latest"),
+        reason=why.when(refused).then(pl.lit(AMBIGUOUS)),
+        repeated=twice & ~refused,
+    ).to_struct()
+
+
+def _parser(frame: pl.LazyFrame, column: str) -> Parse:
     dtype = frame.collect_schema()[column]
-    time = pl.col(column)
-    no_wall, no_instant = pl.lit(None, pl.Datetime("us")), pl.lit(None, pl.Datetime("us", "UTC"))
     if isinstance(dtype, pl.Datetime) and dtype.time_zone:
-        return no_wall, time.cast(pl.Datetime("us", dtype.time_zone)).dt.convert_time_zone("UTC")
+        aware = pl.Datetime("us", dtype.time_zone)
+        return lambda times: (_nulls(times), times.cast(aware).dt.convert_time_zone("UTC"))
     if isinstance(dtype, (pl.Datetime, pl.Date, pl.Null)):
-        return time.cast(pl.Datetime("us")), no_instant
+        return lambda times: (times.cast(pl.Datetime("us")), _nulls(times, "UTC"))
     if isinstance(dtype, pl.String):
-        return _parsed(frame, column)
+        return _text_parser(frame, column)
     raise DataError(
         f"column {column!r} holds {dtype} values, which are no times; "
         "give dates or date-times, or text such as 2024-03-01 08:00 (epoch numbers are not read)"
     )
 
 
-def _parsed(frame: pl.LazyFrame, column: str) -> tuple[pl.Expr, pl.Expr]:
+def _text_parser(frame: pl.LazyFrame, column: str) -> Parse:
     text = pl.col(column).str.strip_chars()
     sample = frame.select(text).drop_nulls().head(SAMPLE).collect().to_series()
     if len(sample) and sample.str.contains(DAY_OR_MONTH).sum() > len(sample) / 2:
-        return _day_or_month_first(frame, text, column), pl.lit(None, pl.Datetime("us", "UTC"))
-    for pattern, spelling in SPELLINGS:
-        text = text.str.replace(pattern, spelling)
-    aware = [text.str.to_datetime(form, time_unit="us", time_zone="UTC", strict=False) for form in WITH_OFFSET]
-    return _first_that_fits(text, WALL), pl.coalesce(aware)
+        formats = _day_or_month_first(frame, column)
+        return lambda times: (_slashed(times, formats), _nulls(times, "UTC"))
+    return _year_first
 
 
-def _day_or_month_first(frame: pl.LazyFrame, text: pl.Expr, column: str) -> pl.Expr:
+def _year_first(times: pl.Series) -> tuple[pl.Series, pl.Series]:
+    text = times.str.strip_chars()
+    wall = _first_that_fits(text, WALL)
+    left = pl.select(pl.when(wall.is_null()).then(text)).to_series()
+    if left.null_count() == len(left):
+        return wall, _nulls(times, "UTC")
+    for pattern, spelling in SPELLINGS:  # so that few formats have to be tried
+        left = left.str.replace(pattern, spelling)
+    return pl.select(pl.coalesce(wall, _first_that_fits(left, WALL))).to_series(), _first_that_fits(
+        left, WITH_OFFSET, "UTC"
+    )
+
+
+def _day_or_month_first(frame: pl.LazyFrame, column: str) -> tuple[str, ...]:
     """01/02/2020 can be read two ways; the whole column decides, by the way that reads more of its rows."""
-    text = text.str.replace(DAY_OR_MONTH, "$1/$2/$3")
-    day, month = (_first_that_fits(text, [f"{date}{clock}" for clock in CLOCKS]) for date in ("%d/%m/%Y", "%m/%d/%Y"))
-    counts = frame.select(day=day.count(), month=month.count()).collect(engine="streaming").row(0, named=True)
-    if counts["day"] == counts["month"]:
+
+    def count(formats: tuple[str, ...]) -> int:
+        read = pl.col(column).map_batches(
+            lambda times: _slashed(times, formats), return_dtype=pl.Datetime("us"), is_elementwise=True
+        )
+        return int(frame.select(read.count()).collect(engine="streaming").item())
+
+    day, month = count(DAY_FIRST), count(MONTH_FIRST)
+    if day == month:
         raise DataError(
             f"column {column!r} has dates that can be read day first and month first throughout; "
             "write them year first, as in 2020-02-01"
         )
-    return day if counts["day"] > counts["month"] else month
+    return DAY_FIRST if day > month else MONTH_FIRST
 
 
-def _first_that_fits(text: pl.Expr, formats: Sequence[str]) -> pl.Expr:
-    return pl.coalesce(text.str.to_datetime(form, time_unit="us", strict=False) for form in formats)
+def _slashed(times: pl.Series, formats: Sequence[str]) -> pl.Series:
+    return _first_that_fits(times.str.strip_chars().str.replace(DAY_OR_MONTH, "$1/$2/$3"), formats)
+
+
+def _first_that_fits(text: pl.Series, formats: Sequence[str], zone: str | None = None) -> pl.Series:
+    found = _nulls(text, zone)
+    for form in formats:
+        left = (found.is_null() & text.is_not_null()).arg_true()
+        if len(left):
+            read = text.gather(left).str.to_datetime(form, time_unit="us", time_zone=zone, strict=False)
+            found = found.scatter(left, read)
+    return found
+
+
+def _nulls(like: pl.Series, zone: str | None = None) -> pl.Series:
+    return pl.repeat(None, len(like), dtype=pl.Datetime("us", zone), eager=True)

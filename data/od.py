@@ -115,7 +115,8 @@ def _judge(rows: pl.LazyFrame, columns: OdColumns, rules: OdRules) -> pl.LazyFra
     """The rows with what they mean, and the first reason why they don't count (null where they do)."""
     schema = rows.collect_schema()
     time = read_instants(rows, columns.time, timezone=rules.timezone, repeated_hour=rules.repeated_hour)
-    meant = rows.with_columns(
+    read, time = rows.with_columns(time.read.alias(TIME)), time.held_in(TIME)
+    meant = read.with_columns(
         time.instant.alias(TIME),
         time.repeated.alias(RESOLVED),
         zone_id(columns.source, schema[columns.source]).alias(SOURCE),

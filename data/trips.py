@@ -130,7 +130,9 @@ def _judge(rows: pl.LazyFrame, columns: TripColumns, rules: TripRules) -> pl.Laz
         read_instants(rows, column, timezone=rules.timezone, repeated_hour=rules.repeated_hour)
         for column in (columns.start, columns.end)
     )
-    meant = rows.with_columns(
+    read = rows.with_columns(start.read.alias(START), end.read.alias(END))
+    start, end = start.held_in(START), end.held_in(END)
+    meant = read.with_columns(
         start.instant.alias(START),
         pl.when(end.repeated & (end.instant < start.instant)).then(end.latest).otherwise(end.instant).alias(END),
         (start.repeated | end.repeated).alias(RESOLVED),
