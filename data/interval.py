@@ -42,12 +42,13 @@ def _gaps(times: pl.DataFrame) -> pl.DataFrame:
     wall = pl.col("time").dt.replace_time_zone(None)
     month = (wall.dt.year() * 12 + wall.dt.month()).cast(pl.Int64)
     whole_days = (wall.diff().dt.total_microseconds() % (1440 * MINUTE) == 0) & (wall.diff() > timedelta(0))
-    ordered = times.select("series", "time").sort("series", "time").unique(maintain_order=True)
-    return ordered.with_columns(
+    ordered = times.select("series", "time").sort("series", "time")
+    gaps = ordered.with_columns(
         microseconds=pl.col("time").diff().dt.total_microseconds(),
         days=pl.when(whole_days).then(wall.diff().dt.total_days()),
         months=pl.when(whole_days).then(month.diff()),
-    ).filter(pl.col("series") == pl.col("series").shift())
+    )
+    return gaps.filter(pl.col("series") == pl.col("series").shift(), pl.col("microseconds") > 0)
 
 
 def _most_common(gaps: pl.DataFrame) -> tuple[str, int]:
