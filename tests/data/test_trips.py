@@ -189,6 +189,10 @@ def test_trips_of_no_duration_count_and_are_noted(read):
     assert (result.rows_used, result.notes) == (1, {"zero duration": 1})
 
 
+def test_a_trip_as_long_as_allowed_counts(read):
+    assert read([(NOON, NOON + timedelta(hours=2), "1", "9")], max_trip_hours=2).rows_used == 1
+
+
 def test_without_a_table_the_nodes_are_the_zones_that_occur_in_the_order_of_numbers(read):
     result = read([(NOON, NOON, 10, 9), (NOON, NOON, 100, 9)])
     assert result.panel.nodes == ("9", "10", "100")
