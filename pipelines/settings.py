@@ -24,8 +24,11 @@ ENVIRONMENT = {
     "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "180",
     # the log of a run goes to its server; the terminal is for what our commands say themselves
     "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "CRITICAL",
+    "PREFECT_INTERNAL_LOGGING_LEVEL": "CRITICAL",
     "MLFLOW_LOGGING_LEVEL": "WARNING",
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+    # MLflow's own seven take four minutes to say that a server is not there
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
     # job workers that we never use; they hold the store open
     "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
     # one thread is fastest where cores are shared

@@ -1,0 +1,1 @@
+"""The main job as Prefect shows it, on a real server."""
