@@ -201,17 +201,22 @@ def protocol(spec: Spec, prepared: Prepared, folds: list[Fold]) -> str:
     cutoffs = [cutoff for fold in folds for cutoff in fold.cutoffs]
     fits = "once" if len(folds) == 1 else f"{len(folds)} times along the way"
     return (
-        f"walk-forward backtest on {spec.name}/{prepared.dataset_version}: {shape.horizon} steps of "
-        f"{prepared.panel.interval} ahead from {len(cutoffs)} cutoffs, every {_steps(spec.evaluation.stride)} from "
+        f"walk-forward backtest on {spec.name}/{prepared.dataset_version}: {_count(shape.horizon, 'step')} of "
+        f"{prepared.panel.interval} ahead from {_count(len(cutoffs), 'cutoff')}, every {_steps(spec.evaluation.stride)} from "
         f"{_moment(index[cutoffs[0]])} to {_moment(index[cutoffs[-1]])} ({prepared.panel.timezone}); fitted {fits}, "
         f"first on steps until {_moment(index[ranges.train_end - 1])}, stopped and calibrated on those until "
-        f"{_moment(index[ranges.validation_end - 1])}; {shape.nodes} nodes x {shape.variables} variables "
+        f"{_moment(index[ranges.validation_end - 1])}; "
+        f"{_count(shape.nodes, 'node')} x {_count(shape.variables, 'variable')} "
         f"({', '.join(prepared.panel.variables)}), original scale, observed values only"
     )
 
 
 def _steps(stride: int) -> str:
-    return "step" if stride == 1 else f"{stride} steps"
+    return "step" if stride == 1 else _count(stride, "step")
+
+
+def _count(number: int, thing: str) -> str:
+    return f"{number} {thing}" + ("" if number == 1 else "s")
 
 
 def _moment(time: pd.Timestamp) -> str:

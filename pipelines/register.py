@@ -26,7 +26,9 @@ from pipelines.spec import Spec
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
+    from mlflow.entities.model_registry import ModelVersion
     from mlflow.models import ModelSignature
+    from mlflow.models.model import ModelInfo
 
 MODEL_CODE = Path(__file__).with_name("served_model.py")
 KEY = "flockcast.key"
@@ -67,10 +69,8 @@ def register(spec: Spec, dataset: DataSet, prepared: Prepared, evaluated: Evalua
         experiment_id=_experiment(store, spec.name), run_name=f"{spec.model.name} {dataset.manifest.version}"
     ) as run:
         _log_run(store, run.info.run_id, spec, dataset, evaluated)
-        uri = _log_model(spec, prepared, evaluated)
-    # the tags come with the version, so that no kill can leave one that we would not know as ours
-    entry = mlflow.register_model(uri, name, tags=_tags(spec, dataset, evaluated, verdict))
-    store.update_model_version(name, entry.version, description=evaluated.backtest.protocol)
+        model = _log_model(spec, prepared, evaluated)
+    entry = _new_version(store, name, model, _tags(spec, dataset, evaluated, verdict), evaluated.backtest.protocol)
     if verdict.is_champion:
         crown(store, name, entry.version)
     else:
@@ -147,7 +147,22 @@ def _environment() -> str:
     return "\n".join(sorted(f"{d.metadata['Name']}=={d.version}" for d in distributions())) + "\n"
 
 
-def _log_model(spec: Spec, prepared: Prepared, evaluated: Evaluated) -> str:
+def _new_version(
+    store: "MlflowClient", name: str, model: "ModelInfo", tags: dict[str, str], description: str
+) -> "ModelVersion":
+    """The tags come with the version, so that no kill can leave one that we would not know as ours."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        store.get_registered_model(name)
+    except MlflowException:
+        store.create_registered_model(name)
+    return store.create_model_version(
+        name, source=model.model_uri, run_id=model.run_id, tags=tags, description=description, model_id=model.model_id
+    )
+
+
+def _log_model(spec: Spec, prepared: Prepared, evaluated: Evaluated) -> "ModelInfo":
     import mlflow
 
     config = describe_artefact(spec, prepared, evaluated)
@@ -155,7 +170,7 @@ def _log_model(spec: Spec, prepared: Prepared, evaluated: Evaluated) -> str:
         folder = Path(scratch) / "forecaster"
         save_artefact(folder, config, evaluated)
         example = newest_window(prepared)
-        info = mlflow.pyfunc.log_model(
+        return mlflow.pyfunc.log_model(
             name="model",
             python_model=str(MODEL_CODE),
             artifacts={"forecaster": str(folder)},
@@ -163,7 +178,6 @@ def _log_model(spec: Spec, prepared: Prepared, evaluated: Evaluated) -> str:
             input_example=example,
             pip_requirements=[f"flockcast=={version('flockcast')}"],
         )
-    return info.model_uri
 
 
 def newest_window(prepared: Prepared) -> pd.DataFrame:

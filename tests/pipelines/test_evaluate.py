@@ -1,0 +1,104 @@
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from data.dataset import DataSet
+from data.splits import Ranges
+from pipelines.evaluate import Evaluated, backtest, cut_folds
+from pipelines.prepare import Prepared, prepare
+from pipelines.results import Backtest
+from pipelines.spec import Evaluation, Spec
+
+QUIET: Callable[[str], None] = lambda line: None  # noqa: E731
+
+
+@pytest.fixture(scope="module")
+def world(
+    waves: Callable[..., DataSet], wave_spec: Callable[..., Spec], tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Prepared, Evaluated]:
+    spec = wave_spec(
+        evaluation={"baselines": ["naive", "seasonal_naive_day", "seasonal_naive_week", "ridge", "dlinear"]}
+    )
+    prepared = prepare(spec, waves())
+    return prepared, backtest(spec, prepared, folder=tmp_path_factory.mktemp("runs"), say=QUIET)
+
+
+def test_every_forecast_starts_after_its_cutoff(world: tuple[Prepared, Evaluated]) -> None:
+    prepared, evaluated = world
+    result = evaluated.backtest
+    assert result.truth.shape == result.forecasts["gru"].shape == (80 - 6 + 1, 6, 3, 1)
+    step = prepared.panel.index.get_loc(result.cutoffs[4])
+    values = np.where(prepared.panel.mask, prepared.panel.values, 0)
+    assert np.array_equal(result.truth[4], values[step + 1 : step + 7])
+
+
+def test_the_yardsticks_are_the_ones_of_the_textbook(world: tuple[Prepared, Evaluated]) -> None:
+    prepared, evaluated = world
+    result, panel = evaluated.backtest, prepared.panel
+    row, node = next((r, n) for r in range(20, 40) for n in range(3) if panel.mask[319 + r - 30 : 319 + r + 1, n].all())
+    step = 319 + row
+    assert result.forecasts["naive"][row, :, node, 0] == pytest.approx([panel.values[step, node, 0]] * 6, rel=1e-6)
+    yesterday = panel.values[step - 23 : step - 17, node, 0]
+    assert result.forecasts["seasonal_naive_day"][row, :, node, 0] == pytest.approx(yesterday, rel=1e-6)
+
+
+def test_ours_comes_first_and_every_yardstick_is_scored(world: tuple[Prepared, Evaluated]) -> None:
+    result = world[1].backtest
+    assert list(result.forecasts) == ["gru", "naive", "seasonal_naive_day", "seasonal_naive_week", "ridge", "dlinear"]
+    assert set(result.scores["model"]) == set(result.forecasts)
+    assert result.total("ridge", "mae") < result.total("naive", "mae")
+
+
+def test_the_protocol_says_what_was_done(world: tuple[Prepared, Evaluated]) -> None:
+    told = world[1].backtest.protocol
+    for part in ("6 steps of 1h ahead from 75 cutoffs", "Europe/Paris", "fitted once", "3 nodes x 1 variable (y)"):
+        assert part in told
+
+
+def test_no_forecast_depends_on_what_comes_after_its_cutoff(
+    waves: Callable[..., DataSet], wave_spec: Callable[..., Spec], tmp_path: Path
+) -> None:
+    """From one cutoff of the test range on, every value is noise: all forecasts up to that cutoff stay as they were."""
+    dataset, spec, first = waves(), wave_spec(), 350
+    values = dataset.panel.values.copy()
+    values[first:] = np.random.default_rng(1).normal(size=values[first:].shape) * 1e4
+    noisy = replace(dataset, panel=replace(dataset.panel, values=values))
+    before, after = (
+        backtest(spec, prepare(spec, each), folder=tmp_path / name, say=QUIET).backtest
+        for name, each in (("calm", dataset), ("noisy", noisy))
+    )
+    known = first - 1 - 319 + 1  # cutoffs 319 .. 349
+    for name in before.forecasts:
+        assert np.array_equal(before.forecasts[name][:known], after.forecasts[name][:known]), name
+        assert not np.array_equal(before.forecasts[name][known:], after.forecasts[name][known:]), name
+    for method in ("split", "adaptive"):
+        assert np.array_equal(before.intervals[method].upper[:known], after.intervals[method].upper[:known])
+
+
+def test_refits_move_training_along_and_leave_no_cutoff_out() -> None:
+    ranges = Ranges(280, 320, 400)
+    folds = cut_folds(ranges, Evaluation(refits=3, stride=2), horizon=6)
+    cutoffs = [cutoff for fold in folds for cutoff in fold.cutoffs]
+    assert cutoffs == list(range(319, 394, 2))
+    for fold in folds:
+        assert fold.ranges.validation_end == fold.cutoffs[0] + 1
+        assert fold.ranges.validation_end - fold.ranges.train_end == 40
+
+
+def test_refitted_models_are_scored_together(
+    waves: Callable[..., DataSet], wave_spec: Callable[..., Spec], tmp_path: Path
+) -> None:
+    spec = wave_spec(evaluation={"refits": 2, "baselines": ["naive"]}, training={"epochs": 1})
+    evaluated = backtest(spec, prepare(spec, waves()), folder=tmp_path, say=QUIET)
+    assert len(evaluated.backtest.truth) == 75
+    assert len(list(tmp_path.glob("gru-*"))) == 2
+    assert "fitted 2 times" in evaluated.backtest.protocol
+
+
+def test_the_clock_of_the_cutoffs_is_the_panel_s(world: tuple[Prepared, Evaluated]) -> None:
+    result: Backtest = world[1].backtest
+    assert result.cutoffs[0] == pd.Timestamp("2024-01-14 07:00", tz="Europe/Paris")
