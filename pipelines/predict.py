@@ -18,6 +18,7 @@ from pipelines.artefact import Artefact, load_artefact
 from pipelines.intervals import LEVELS
 
 QUANTILES = (0.05, 0.5, 0.95)
+YEARS = (1900, 2100)  # beyond them a time is a mistake, and the libraries disagree about clocks
 LARGEST = 1e30  # squares and sums of larger values leave the range of float32
 
 
@@ -79,7 +80,7 @@ class Predictor:
         _check_quantiles(quantiles)
         future = steps_after(cutoff, self.config.interval, self.config.shape["horizon"])
         past = steps_until(cutoff, self.config.interval, len(values))
-        clock = calendar(past.append(future), self.config.country)
+        clock = calendar(pd.DatetimeIndex(past.append(future)), self.config.country)
         point = self._point(values, mask, clock)  # [H, N, F]
         columns = {"forecast": point} | {
             quantile_name(q): self._not_below_zero(point + self.calibration.residual(q)) for q in quantiles
@@ -132,13 +133,13 @@ class Predictor:
     def _newest(self, stored: Panel | None, rows: pl.DataFrame | None) -> pd.Timestamp:
         ends = [] if stored is None else [stored.index[-1]]
         if rows is not None:
-            newest = rows["step"].dt.epoch("us").max()
+            newest: int = rows["step"].dt.epoch("us").max()  # type: ignore[assignment]
             ends.append(pd.Timestamp(newest, unit="us", tz="UTC").tz_convert(self.config.timezone))
         return max(ends)
 
     def _lay(self, rows: pl.DataFrame, steps: pd.DatetimeIndex, values: np.ndarray) -> None:
         """Write the readings of `rows` over `values` [W, N, F], where they fall into the window and aren't null."""
-        at = pd.Index(steps.as_unit("us").asi8).get_indexer(rows["step"].dt.epoch("us").to_numpy())
+        at = pd.Index(steps.as_unit("us").asi8).get_indexer(pd.Index(rows["step"].dt.epoch("us").to_numpy()))
         node = rows["unique_id"].cast(pl.Enum(self.config.nodes)).to_physical().to_numpy()
         readings = rows.select(pl.col(self.config.variables).fill_null(np.nan)).to_numpy()
         inside = at >= 0
@@ -165,6 +166,9 @@ class Predictor:
         unread = rows.filter(pl.col("step").is_null())
         if len(unread):
             raise DataError(f"can't read the time {unread['ds'][0]!r}; write it like 2024-03-01T08:00:00+01:00")
+        afar = rows.filter(~pl.col("step").dt.year().is_between(*YEARS))
+        if len(afar):
+            raise DataError(f"the time {afar['ds'][0]} is outside the years {YEARS[0]} to {YEARS[1]}")
         twice = rows.filter(pl.struct("unique_id", "step").is_duplicated())
         if len(twice):
             raise DataError(f"two rows for {twice['unique_id'][0]!r} at {twice['ds'][0]}; give one")
@@ -195,7 +199,7 @@ class Predictor:
         for name in nodes or ():
             if name not in place:
                 raise DataError(f"unknown node {name!r}; the model knows {_some(self.config.nodes)}")
-        return [place[name] for name in nodes] if nodes else list(place.values())
+        return [place[name] for name in dict.fromkeys(nodes)] if nodes else list(place.values())
 
     def _frame(
         self, columns: dict[str, np.ndarray], future: pd.DatetimeIndex, steps: int, chosen: list[int]

@@ -71,7 +71,7 @@ def champion(store: "MlflowClient", name: str) -> "ModelVersion | None":
     except MlflowException as error:
         if error.error_code in ABSENT:
             return None
-        raise RegistryError(f"can't ask the MLflow store for the champion of {name}: {error}") from error
+        raise RegistryUnreachable(f"can't ask the MLflow store for the champion of {name}: {error}") from error
 
 
 def crown(store: "MlflowClient", name: str, version: str) -> None:
