@@ -80,8 +80,9 @@ def _require_counts(panel: Panel) -> None:
     negative = np.argwhere(panel.mask & (np.nan_to_num(panel.values) < 0))
     if len(negative):
         t, n, f = negative[0]
+        values = "value" if len(negative) == 1 else "values"
         raise DataError(
-            f"variable {panel.variables[f]!r} has {len(negative):,} negative values, first at "
+            f"variable {panel.variables[f]!r} has {len(negative):,} negative {values}, first at "
             f"{panel.index[t].isoformat(' ')}, series {panel.nodes[n]!r}: {panel.values[t, n, f]:g}; "
             'counts are never negative: mend them, or allow them with values = "real"'
         )
