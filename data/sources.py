@@ -6,7 +6,9 @@ meaning is known.
 
 import difflib
 import glob
+import gzip
 import hashlib
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,8 +17,9 @@ import polars as pl
 
 from data.errors import DataError
 
-SEPARATORS = {".csv": ",", ".csv.gz": ",", ".tsv": "\t", ".tsv.gz": "\t"}
-SUFFIXES = (*SEPARATORS, ".parquet")
+SUFFIXES = (".csv", ".csv.gz", ".tsv", ".tsv.gz", ".parquet")
+SEPARATORS = ",;\t|"
+HEADER_BYTES = 65_536  # the first line of a file is no longer than this
 
 
 def find_files(patterns: str | list[str]) -> list[Path]:
@@ -55,9 +58,17 @@ def scan(file: Path) -> pl.LazyFrame:
         if suffix == ".parquet":
             frame = pl.scan_parquet(file, glob=False)
         else:
-            frame = pl.scan_csv(file, separator=SEPARATORS[suffix], infer_schema=False, glob=False)
+            frame = pl.scan_csv(file, separator=_separator(file), infer_schema=False, glob=False)
         frame.collect_schema()
     return frame
+
+
+def _separator(file: Path) -> str:
+    """What parts the columns: the sign that the first line has most of, a comma where it has none."""
+    with gzip.open(file) if file.suffix.lower() == ".gz" else file.open("rb") as content:
+        header = content.readline(HEADER_BYTES).decode(errors="replace")
+    bare = re.sub(r'"[^"]*"', "", header)
+    return max(SEPARATORS, key=bare.count)
 
 
 def scan_all(files: Sequence[Path], wanted: Iterable[str]) -> pl.LazyFrame:

@@ -119,3 +119,10 @@ def test_every_file_must_have_the_columns(tmp_path, rows):
 def test_the_hash_is_of_the_content(tmp_path):
     (tmp_path / "a").write_bytes(b"flock")
     assert sha256(tmp_path / "a") == hashlib.sha256(b"flock").hexdigest()
+
+
+@pytest.mark.parametrize("sign", [",", ";", "\t", "|"])
+def test_the_sign_between_columns_is_seen_in_the_first_line(sign, tmp_path):
+    file = tmp_path / "x.csv"
+    file.write_text(sign.join(["a", '"b,c;d"', "e"]) + "\n" + sign.join("123") + "\n")
+    assert scan(file).collect().rows() == [("1", "2", "3")]
