@@ -1,4 +1,4 @@
-"""What a run shows in Prefect beside its log: tables, a page of links, a bar. Outside a run nothing is shown."""
+"""What a run shows in Prefect beside its log: tables, where the results are, a bar. Outside a run nothing is shown."""
 
 from pathlib import Path
 from uuid import UUID
@@ -80,9 +80,10 @@ def yardstick_rows(result: Backtest) -> list[Row]:
 
 
 def result_page(registered: Registered, found: Forecast, report: Path, forecast: Path) -> str:
+    """Paths, not links: a browser does not follow a link from a server's page to a file of this machine."""
     return (
         f"**{registered.name} version {registered.version}**, {registered.reason}\n\n"
         f"Forecast of {found.model} version {found.version} from {found.cutoff.isoformat()}: "
-        f"[{forecast.name}]({forecast.as_uri()})\n\n"
-        f"Report: [{report.name}]({report.as_uri()})\n"
+        f"`{forecast}`\n\n"
+        f"Report: `{report}`, also beside the MLflow run `{registered.run_id}`\n"
     )

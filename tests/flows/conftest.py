@@ -84,6 +84,7 @@ def server_url(environment: dict[str, str], tmp_path_factory: pytest.TempPathFac
 @pytest.fixture(scope="module")
 def server(server_url: str, environment: dict[str, str]) -> Iterator[str]:
     """This process reports to that server, and keeps its data in the home of the tests."""
+    from prefect.logging.handlers import APILogHandler
     from prefect.settings import PREFECT_API_URL, PREFECT_HOME, temporary_settings
 
     settings = {PREFECT_API_URL: server_url, PREFECT_HOME: Path(environment["PREFECT_HOME"])}
@@ -91,6 +92,7 @@ def server(server_url: str, environment: dict[str, str]) -> Iterator[str]:
         patch.setenv("FLOCKCAST_HOME", environment["FLOCKCAST_HOME"])
         patch.delenv("MLFLOW_TRACKING_URI", raising=False)
         yield server_url
+        APILogHandler().flush()  # while there is a server to take the last lines
 
 
 @pytest.fixture

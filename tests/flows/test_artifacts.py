@@ -35,16 +35,16 @@ def test_yardsticks_are_in_the_order_of_their_error_and_ours_is_marked():
     ]
 
 
-def test_results_link_to_the_report_and_the_forecast():
+def test_results_say_where_the_report_and_the_forecast_are():
     from pipelines.results import Forecast, Registered
 
-    registered = Registered("tiny", "3", "challenger", "run", "sqlite:///x", "challenger: not better than version 2")
+    registered = Registered("tiny", "3", "challenger", "abc", "sqlite:///x", "challenger: not better than version 2")
     found = Forecast("gru", "2", pd.Timestamp("2024-03-20 23:00", tz="UTC"), pl.DataFrame())
     page = result_page(registered, found, Path("/runs/a b/report.html"), Path("/runs/a b/forecast.parquet"))
     assert "**tiny version 3**, challenger: not better than version 2" in page
     assert "gru version 2 from 2024-03-20T23:00:00+00:00" in page
-    assert "(file:///runs/a%20b/report.html)" in page
-    assert "(file:///runs/a%20b/forecast.parquet)" in page
+    assert "`/runs/a b/report.html`, also beside the MLflow run `abc`" in page
+    assert "`/runs/a b/forecast.parquet`" in page
 
 
 def test_keys_are_what_prefect_takes():
