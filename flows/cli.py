@@ -126,7 +126,6 @@ def specs() -> None:
 def check(spec: SpecPath) -> None:
     """Read a spec and its data, and say what a run would do; nothing is trained."""
     from pipelines.ingest import ingest
-
     from pipelines.prepare import prepare
     from pipelines.spec import load_spec
 
@@ -152,7 +151,6 @@ def ingest(
     """Read the sources into the data-set store, and say what became of every row."""
     from pipelines.ingest import describe
     from pipelines.ingest import ingest as read
-
     from pipelines.spec import load_spec
 
     typer.echo(describe(read(load_spec(spec), fresh=fresh, say=typer.echo).manifest))
@@ -161,9 +159,8 @@ def ingest(
 @app.command(rich_help_panel="Experiments")
 def train(spec: SpecPath) -> None:
     """Ingest, train, and judge in a backtest; nothing is registered. Goes on where a stopped training was."""
-    from pipelines.ingest import ingest as read
-
     from pipelines.experiment import train as fit
+    from pipelines.ingest import ingest as read
     from pipelines.spec import load_spec
     from pipelines.tables import score_table
 
@@ -178,10 +175,13 @@ def run(spec: SpecPath) -> None:
 
     What has not changed since the last run is re-used, and the run says so.
     """
-    from flows.pipeline import pipeline
     from pipelines.spec import load_spec
 
     load_spec(spec)  # a mistake in the spec should not wait for a server to start
+    from flows.pipeline import pipeline
+    from flows.server import reach_server
+
+    reach_server(typer.echo)
     pipeline(spec)
 
 
@@ -198,10 +198,9 @@ def forecast(
     quantile: Annotated[Optional[list[float]], typer.Option(help="A quantile to write; again for more.")] = None,
 ) -> None:
     """Write the champion's forecast from the newest data as Parquet."""
-    from pipelines.ingest import ingest as read
-
     from pipelines.experiment import forecast as predict
     from pipelines.experiment import save_forecast
+    from pipelines.ingest import ingest as read
     from pipelines.predict import QUANTILES
     from pipelines.spec import load_spec
 
@@ -236,6 +235,31 @@ def schedule(
 
     load_spec(spec)
     typer.echo(register(spec, cron, timezone))
+
+
+@app.command(rich_help_panel="Serving")
+def schedules() -> None:
+    """List what runs by the clock, and when next."""
+    from flows.schedule import scheduled
+
+    rows = scheduled()
+    for row in rows:
+        typer.echo(
+            f"{row.name:<20} {row.cron:<16} {row.timezone:<20} next {row.next_run or 'not planned yet'}  {row.spec}"
+        )
+    if not rows:
+        typer.echo("nothing runs by the clock; `flockcast schedule SPEC --cron '0 5 * * *'` makes it")
+
+
+@app.command(rich_help_panel="Serving")
+def unschedule(
+    name: Annotated[str, typer.Argument(help="The schedule's name, as `flockcast schedules` shows it.")],
+) -> None:
+    """Take a schedule and its planned runs off the Prefect server."""
+    from flows.schedule import unschedule as remove
+
+    remove(name)
+    typer.echo(f"{name} no longer runs by the clock")
 
 
 @models_app.callback()

@@ -39,14 +39,14 @@ def require_server() -> str:
         trouble = client.api_healthcheck()
     if trouble is not None:
         raise ServerError(f"the Prefect server at {url} does not answer ({trouble}); {HOW}") from trouble
-    return url
+    return str(url)
 
 
 class TiedServer(SubprocessASGIServer):
     """Prefect's temporary server, which ends when this process does, in whatever way that is."""
 
     def _run_uvicorn_command(self) -> "subprocess.Popen[bytes]":
-        server = super()._run_uvicorn_command()
+        server: subprocess.Popen[bytes] = super()._run_uvicorn_command()
         keeper = subprocess.Popen(
             ["sh", "-c", 'cat; kill "$1"', "keeper", str(server.pid)],
             stdin=subprocess.PIPE,

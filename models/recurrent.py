@@ -3,7 +3,9 @@
 Arcolezi et al., Differentially Private Multivariate Time Series Forecasting of Aggregated Human Mobility With Deep
 Learning, arXiv:2205.00436, section 3: one recurrent layer over the window, one dense output for the whole horizon.
 Differs from the paper: inputs are scaled, tanh stands where they have ReLU (so that the fused kernels serve), the
-calendar is that of day and week (theirs has a period of 30 days), and the output may be the change from the last value.
+calendar is that of day and week (theirs has a period of 30 days), the output may be the change from the last value, and
+a perceptron of the target's calendar may be added to it: a state of a few dozen numbers can't hold the daily profile of
+many series, while the calendar of the future is known. With `profile` 0 there is none, as in the paper.
 """
 
 from typing import Literal
@@ -11,7 +13,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from models.clock import CYCLIC_WIDTH, cyclic
+from models.clock import CYCLIC_WIDTH, cyclic, harmonics
 from models.filling import fill_forward
 
 Cell = Literal["lstm", "gru", "bilstm", "bigru"]
@@ -36,6 +38,23 @@ class Recurrence(nn.Module):
         return torch.cat(list(h[-self.directions :]), dim=-1)  # [B, C]
 
 
+class Profile(nn.Module):
+    """What each series usually is at this time of day and week: [B, H, 3] to [B, H, N, F], zero at the start."""
+
+    ORDERS = 4
+
+    def __init__(self, hidden: int, nodes: int, variables: int) -> None:
+        super().__init__()
+        self.shape = (nodes, variables)
+        self.inner = nn.Linear(4 * self.ORDERS + 2, hidden)
+        self.outer = nn.Linear(hidden, nodes * variables)
+        nn.init.zeros_(self.outer.weight)
+        nn.init.zeros_(self.outer.bias)
+
+    def forward(self, calendar: Tensor) -> Tensor:
+        return self.outer(self.inner(harmonics(calendar, self.ORDERS)).relu()).unflatten(-1, self.shape)
+
+
 class RecurrentForecaster(nn.Module):
     """One recurrence reads all nodes at once, one dense layer writes all nodes and lead times.
 
@@ -54,6 +73,7 @@ class RecurrentForecaster(nn.Module):
         layers: int = 1,
         dropout: float = 0.0,
         predict: Predict = "value",
+        profile: int = 0,
     ) -> None:
         super().__init__()
         self.shape = (horizon, nodes, variables)
@@ -63,10 +83,13 @@ class RecurrentForecaster(nn.Module):
         self.output = nn.Linear(self.recurrence.width, horizon * nodes * variables)
         nn.init.zeros_(self.output.weight)
         nn.init.zeros_(self.output.bias)
+        self.profile = Profile(profile, nodes, variables) if profile else None
 
     def forward(self, x: Tensor, mask: Tensor, calendar: Tensor) -> Tensor:
         filled = fill_forward(x, mask)  # [B, W, N, F]
         past = cyclic(calendar[:, : x.shape[1]])  # [B, W, 5]
         state = self.recurrence(torch.cat([filled.flatten(2), past], dim=-1))  # [B, C]
         forecast = self.output(self.dropout(state)).unflatten(-1, self.shape)  # [B, H, N, F]
+        if self.profile is not None:
+            forecast = forecast + self.profile(calendar[:, x.shape[1] :])
         return forecast + filled[:, -1:] if self.predict == "change" else forecast

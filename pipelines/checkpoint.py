@@ -26,7 +26,7 @@ class Progress:
 
 
 def write_whole(path: Path, write: Callable[[Path], None]) -> None:
-    """Let `write` fill a file beside `path`, then put it in place at once: a kill leaves the old file or the new one."""
+    """Let `write` fill a file beside `path`, then rename it: a kill leaves the old file or the new one."""
     beside = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

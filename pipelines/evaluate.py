@@ -92,7 +92,7 @@ class _Part:
 
 def _run_fold(spec: Spec, prepared: Prepared, fold: Fold, folder: Path, say: Callable[[str], None]) -> _Part:
     fitted = fit(prepared, spec.model, spec.training, folder=folder, ranges=fold.ranges, say=say)
-    ours = spec.model.name
+    ours: str = spec.model.name
     window = prepared.shape.window
     forecasts = {ours: forecast_at(fitted.network, prepared, fold.cutoffs, window=window)}
     for name, (network, length) in _yardsticks(spec, prepared, fold, folder, say).items():
@@ -202,8 +202,9 @@ def protocol(spec: Spec, prepared: Prepared, folds: list[Fold]) -> str:
     fits = "once" if len(folds) == 1 else f"{len(folds)} times along the way"
     return (
         f"walk-forward backtest on {spec.name}/{prepared.dataset_version}: {_count(shape.horizon, 'step')} of "
-        f"{prepared.panel.interval} ahead from {_count(len(cutoffs), 'cutoff')}, every {_steps(spec.evaluation.stride)} from "
-        f"{_moment(index[cutoffs[0]])} to {_moment(index[cutoffs[-1]])} ({prepared.panel.timezone}); fitted {fits}, "
+        f"{prepared.panel.interval} ahead from {_count(len(cutoffs), 'cutoff')}, "
+        f"every {_steps(spec.evaluation.stride)} from {_moment(index[cutoffs[0]])} to {_moment(index[cutoffs[-1]])} "
+        f"({prepared.panel.timezone}); fitted {fits}, "
         f"first on steps until {_moment(index[ranges.train_end - 1])}, stopped and calibrated on those until "
         f"{_moment(index[ranges.validation_end - 1])}; "
         f"{_count(shape.nodes, 'node')} x {_count(shape.variables, 'variable')} "

@@ -84,7 +84,7 @@ def forecast(
 
 def save_forecast(found: Forecast, path: Path) -> Path:
     """As Parquet, whole or not at all."""
-    write_whole(path, lambda file: found.frame.write_parquet(file))
+    write_whole(path, found.frame.write_parquet)
     return path
 
 

@@ -146,7 +146,7 @@ def _default_horizon(interval: str, season: int, steps: int) -> int:
 def _chosen_nodes(task: Task, panel: Panel, train_end: int) -> tuple[Panel, tuple[str, ...]]:
     """The nodes seen in training, or the busiest of them, the busiest first."""
     training = np.where(panel.mask, panel.values, 0.0)[:train_end]
-    seen = panel.mask[:train_end].any(axis=(0, 2))  # [N]
+    seen = np.asarray(panel.mask[:train_end].any(axis=(0, 2)))  # [N]
     if not seen.any():
         raise SpecError("no node has an observed value in the training range; check data.start and task.split")
     notes = tuple(

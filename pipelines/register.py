@@ -11,16 +11,16 @@ import pandas as pd
 import polars as pl
 
 from data.dataset import DataSet
-from pipelines.artefact import describe_artefact, load_artefact, save_artefact
+from pipelines.artefact import Config, describe_artefact, load_artefact, save_artefact
 from pipelines.errors import RegistryError
 from pipelines.evaluate import Evaluated
 from pipelines.fingerprint import code_fingerprint, git_revision
 from pipelines.gate import Verdict, judge
 from pipelines.metrics import METRICS
-from pipelines.predict import QUANTILES, Predictor, quantile_name
+from pipelines.predict import QUANTILES, quantile_name
 from pipelines.prepare import Prepared
 from pipelines.registry import CHALLENGER, CHAMPION, OURS, champion, client, crown, fetch_forecaster
-from pipelines.results import Registered
+from pipelines.results import Alias, Registered
 from pipelines.settings import artifacts
 from pipelines.spec import Spec
 
@@ -49,7 +49,7 @@ def find_registered(spec: Spec, evaluated: Evaluated) -> Registered | None:
         return None
     newest = max(found, key=lambda version: int(version.version))
     present = champion(store, name)
-    alias = CHAMPION if present is not None and present.version == newest.version else CHALLENGER
+    alias: Alias = CHAMPION if present is not None and present.version == newest.version else CHALLENGER
     reason = newest.tags["flockcast.reason"]
     return Registered(name, str(newest.version), alias, newest.run_id or "", store.tracking_uri, reason)
 
@@ -75,7 +75,7 @@ def register(spec: Spec, dataset: DataSet, prepared: Prepared, evaluated: Evalua
         crown(store, name, entry.version)
     else:
         store.set_registered_model_alias(name, CHALLENGER, entry.version)
-    alias = CHAMPION if verdict.is_champion else CHALLENGER
+    alias: Alias = CHAMPION if verdict.is_champion else CHALLENGER
     return Registered(name, str(entry.version), alias, run.info.run_id, store.tracking_uri, verdict.reason)
 
 
@@ -174,7 +174,7 @@ def _log_model(spec: Spec, prepared: Prepared, evaluated: Evaluated) -> "ModelIn
             name="model",
             python_model=str(MODEL_CODE),
             artifacts={"forecaster": str(folder)},
-            signature=_signature(folder, example),
+            signature=_signature(config),
             input_example=example,
             pip_requirements=[f"flockcast=={version('flockcast')}"],
         )
@@ -193,13 +193,12 @@ def newest_window(prepared: Prepared) -> pd.DataFrame:
     return pd.DataFrame(columns)
 
 
-def _signature(folder: Path, example: pd.DataFrame) -> "ModelSignature":
+def _signature(config: Config) -> "ModelSignature":
     from mlflow.models import ModelSignature
     from mlflow.types import ColSpec, DataType, ParamSchema, ParamSpec, Schema
 
-    predictor = Predictor.load(folder)
     texts = [ColSpec(DataType.string, "unique_id"), ColSpec(DataType.string, "ds")]
-    values = [ColSpec(DataType.double, name) for name in predictor.config.variables]
+    values = [ColSpec(DataType.double, name) for name in config.variables]
     quantiles = [ColSpec(DataType.double, quantile_name(q)) for q in QUANTILES]
     given = [*texts, ColSpec(DataType.string, "variable"), ColSpec(DataType.long, "lead_time")]
     return ModelSignature(

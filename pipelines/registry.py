@@ -7,7 +7,7 @@ that was champion once has the tag `flockcast.champion_since`, which is what a r
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from pipelines.errors import RegistryError, RegistryUnreachable
 from pipelines.settings import tracking_uri
@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities.model_registry import ModelVersion
 
-CHAMPION, CHALLENGER = "champion", "challenger"
+CHAMPION: Final = "champion"
+CHALLENGER: Final = "challenger"
 SINCE, UNTIL = "flockcast.champion_since", "flockcast.champion_until"
 ABSENT = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")  # what MLflow says of an unknown model, or alias
 OURS = "flockcast.format"  # every model of ours has this tag

@@ -7,6 +7,8 @@ import numpy as np
 import pandas as pd
 import polars as pl
 
+Alias = Literal["champion", "challenger"]
+
 
 @dataclass(frozen=True)
 class Intervals:
@@ -77,7 +79,7 @@ class Registered:
 
     name: str
     version: str
-    alias: Literal["champion", "challenger"]
+    alias: Alias
     run_id: str
     tracking_uri: str
     reason: str

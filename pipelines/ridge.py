@@ -1,4 +1,4 @@
-"""The linear yardstick in closed form: its weights on the training range, its form and penalty on the validation range."""
+"""The linear yardstick in closed form: weights from the training range, form and penalty from validation."""
 
 from dataclasses import asdict
 

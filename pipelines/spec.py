@@ -193,6 +193,9 @@ class RecurrentModel(Table):
     predict: Literal["auto", "value", "change"] = Field(
         "auto", description="the value, or its change from the last one; auto takes what varies less in training"
     )
+    profile: int = Field(
+        64, ge=0, description="width of the perceptron of the target's calendar; 0: none, as in the paper"
+    )
 
 
 class DLinearModel(Table):
@@ -367,7 +370,7 @@ def _allowed(place: list[Any], raw: dict[str, Any]) -> list[str]:
         here = here[part] if isinstance(here, (dict, list)) else {}
         if isinstance(part, int):
             continue
-        members = [t for t in _tables(table.model_fields[part].annotation)]
+        members = _tables(table.model_fields[part].annotation)
         table = next((t for t in members if _matches(t, here)), members[0])
     return [name for name in table.model_fields if name != "folder"]
 

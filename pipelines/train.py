@@ -35,7 +35,12 @@ from pipelines.results import History
 from pipelines.spec import Model, Training
 from pipelines.zoo import build
 
-LOSSES = {"mae": functional.l1_loss, "mse": functional.mse_loss, "huber": functional.huber_loss}
+LOSSES: dict[str, Callable[..., Tensor]] = {
+    "mae": functional.l1_loss,
+    "mse": functional.mse_loss,
+    "huber": functional.huber_loss,
+}
+Forward = Callable[[Tensor, Tensor, Tensor], Tensor]
 CHECKPOINT, WEIGHTS, HISTORY = "checkpoint.pt", "weights.safetensors", "history.json"
 
 
@@ -130,7 +135,7 @@ class Run:
         self.optimizer = torch.optim.AdamW(
             network.parameters(), lr=training.learning_rate, weight_decay=training.weight_decay
         )
-        self.scaled = torch.compile(network.scaled) if training.compile else network.scaled
+        self.scaled: Forward = torch.compile(network.scaled) if training.compile else network.scaled
         window, horizon = prepared.shape.window, prepared.shape.horizon
         lengths = {"window": window, "horizon": horizon}
         series = prepared.series.to(self.device)

@@ -36,6 +36,7 @@ def build(model: Model, shape: Shape) -> nn.Module:
                 layers=model.layers,
                 dropout=model.dropout,
                 predict=shape.predict if model.predict == "auto" else model.predict,
+                profile=model.profile,
             )
         case DLinearModel():
             return DLinear(window=shape.window, horizon=shape.horizon, kernel=model.kernel)

@@ -15,7 +15,7 @@ CODES = {400: "bad_request", 404: "not_found", 405: "method_not_allowed", 413: "
 SHOWN = 5  # mistakes told at once
 
 
-class Refusal(Exception):  # noqa: N818 (it is an answer)
+class Refusal(Exception):
     """An answer that is no success. The message goes to whoever asked: no path, no address of ours."""
 
     def __init__(self, status: int, code: str, message: str) -> None:

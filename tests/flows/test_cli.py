@@ -1,4 +1,4 @@
-"""The command line as a person meets it: help at once, one message for a mistake, no traceback, nothing half-written."""
+"""The command line as a person meets it: help at once, one message for a mistake, nothing half-written."""
 
 import re
 import subprocess
@@ -62,7 +62,8 @@ def test_help_and_version_answer_at_once_and_import_nothing_heavy(word: str) -> 
         if taken[-1] < 0.7:
             break
     assert min(taken) < 0.7
-    script = f"import sys; sys.argv = ['flockcast', '{word}']\ntry:\n from flows.cli import main; main()\nexcept SystemExit: pass\n"
+    script = f"import sys; sys.argv = ['flockcast', '{word}']\nfrom flows.cli import main\n"
+    script += "try: main()\nexcept SystemExit: pass\n"
     script += "print(*{name.split('.')[0] for name in sys.modules})"
     loaded = subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, text=True).stdout.split()
     assert not {"torch", "torch_geometric", "mlflow", "prefect", "polars", "pandas"} & set(loaded)

@@ -22,6 +22,7 @@ def networks() -> dict[str, nn.Module]:
         for predict in ("value", "change")
     }
     return recurrent | {
+        "profile": RecurrentForecaster("gru", hidden=8, profile=4, **SIZES),
         "two layers": RecurrentForecaster("bigru", hidden=8, layers=2, dropout=0.1, **SIZES),
         "naive": Naive(H),
         "seasonal": SeasonalNaive(H, 6),

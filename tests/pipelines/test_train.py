@@ -141,7 +141,8 @@ from pipelines.train import fit
 draw = np.random.default_rng(0)
 values = draw.normal(size=(400, 3, 1)).cumsum(0)
 index = pd.date_range("2024-01-01", periods=400, freq="h", tz="UTC")
-panel = Panel(values, np.ones_like(values, dtype=bool), index, ("a", "b", "c"), ("y",), "1h", pl.DataFrame({{"node": list("abc")}}))
+nodes = pl.DataFrame({{"node": list("abc")}})
+panel = Panel(values, values == values, index, ("a", "b", "c"), ("y",), "1h", nodes)
 spec = parse_spec({{
     "name": "killed", "data": {{"kind": "long", "files": "x.csv"}}, "task": {{"window": 24, "horizon": 6}},
     "model": {{"name": "bigru", "hidden": 16, "dropout": 0.3}},
