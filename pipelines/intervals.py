@@ -2,12 +2,14 @@
 
 Split conformal (Vovk et al. 2005; Lei et al. 2018): the forecast's error at each lead time and of each series is as
 large as it was on the validation range, with the finite-sample correction (n + 1). The two tails are calibrated apart,
-since errors of counts are skewed.
+since errors of counts are skewed. Where one series has too few residuals at a lead time for its tails, all series are
+calibrated together (in units of their mean error), and where these are too few as well, all lead times too.
 
 Adaptive (Gibbs and Candes, Adaptive Conformal Inference Under Distribution Shift, NeurIPS 2021, equation 2): the level
 that is asked of the calibration moves with the misses seen so far, so that coverage holds when the world drifts.
 """
 
+import math
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -17,7 +19,7 @@ from pipelines.results import Intervals
 LEVELS = np.array(
     [0.005, 0.01, 0.02, 0.03, 0.04, 0.05, *np.arange(0.075, 0.926, 0.025), 0.95, 0.96, 0.97, 0.98, 0.99, 0.995]
 )
-ENOUGH = 30  # residuals of one series at one lead time; with fewer, all series are calibrated together
+ENOUGH = 30  # residuals that are calibrated on their own
 STEP = 0.005  # how fast the adaptive level moves after a miss
 
 
@@ -34,11 +36,12 @@ class Calibration:
         return self.residual((1 - level) / 2), self.residual((1 + level) / 2)
 
     def residual(self, quantile: float) -> np.ndarray:
-        """The residual at this quantile, [H, N, F], with the adaptation of each lead time."""
-        odds = self.asked / self.miss  # [H]
-        tail = np.where(quantile < 0.5, quantile * odds, 1 - (1 - quantile) * odds)
-        tail = np.where(quantile < 0.5, np.minimum(tail, 0.5), np.maximum(tail, 0.5))
-        return np.stack([interpolate(self.quantiles[:, h], tail[h]) for h in range(len(tail))])
+        """The residual at this quantile, [H, N, F], with the adaptation of each lead time: the ends of the interval move
+        to what is asked, the median and the extremes stay, and what lies between moves in proportion."""
+        share = min(quantile, 1 - quantile)
+        tail = [float(np.interp(share, (0, self.miss / 2, 0.5), (0, asked / 2, 0.5))) for asked in self.asked]  # [H]
+        levels = tail if quantile < 0.5 else [1 - each for each in tail]
+        return np.stack([interpolate(self.quantiles[:, h], level) for h, level in enumerate(levels)])
 
 
 def interpolate(quantiles: np.ndarray, level: float) -> np.ndarray:
@@ -54,10 +57,12 @@ def calibrate(residuals: np.ndarray, mask: np.ndarray, *, level: float) -> Calib
     scale = _spread(residuals, mask)  # [N, F]
     pooled = np.where(mask, residuals, np.nan) / scale
     horizon, nodes, variables = residuals.shape[1:]
-    together = np.stack([_ranks(pooled[:, h].reshape(-1, 1)) for h in range(horizon)], axis=1)  # [Q, H, 1]
+    least = max(ENOUGH, math.ceil(2 / (1 - level)))  # with fewer, the tails asked for lie beyond the extremes
+    everything = _ranks(pooled.reshape(-1, 1))[:, None]  # [Q, 1, 1]
+    by_lead = np.stack([_ranks(pooled[:, h].reshape(-1, 1)) for h in range(horizon)], axis=1)  # [Q, H, 1]
+    together = np.where(mask.sum(axis=(0, 2, 3))[:, None] >= least, by_lead, everything)  # [Q, H, 1]
     apart = _ranks(np.where(mask, residuals, np.nan).reshape(len(residuals), -1)).reshape(-1, horizon, nodes, variables)
-    enough = mask.sum(axis=0) >= ENOUGH  # [H, N, F]
-    quantiles = np.where(enough, apart, together[..., None] * scale)
+    quantiles = np.where(mask.sum(axis=0) >= least, apart, together[..., None] * scale)
     return Calibration(quantiles, asked=np.full(horizon, 1 - level), miss=1 - level)
 
 
@@ -128,7 +133,7 @@ def measure_intervals(method: str, level: float, bounds: Bounds, truth: np.ndarr
         level=level,
         lower=lower,
         upper=upper,
-        coverage=float(inside.sum() / max(mask.sum(), 1)),
+        coverage=float(inside.sum() / mask.sum()) if mask.any() else float("nan"),
         coverage_by_horizon=by_horizon,
         mean_width=float((upper - lower)[mask].mean()) if mask.any() else float("nan"),
     )

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -88,3 +90,44 @@ def test_counts_are_never_negative() -> None:
     calibration = calibrate(residuals, everywhere(residuals), level=0.9)
     lower, _ = split_bounds(np.zeros_like(residuals), calibration, level=0.9, is_count=True)
     assert lower.min() == 0
+
+
+def test_a_lead_time_with_too_few_residuals_is_calibrated_with_the_others() -> None:
+    """One series, 12 cutoffs: the extremes of 12 hold 85 % at best, and of no residual nothing at all."""
+    draw = np.random.default_rng(0)
+    residuals, later = draw.normal(size=(12, 10, 1, 1)), draw.normal(size=(2000, 10, 1, 1))
+    mask = everywhere(residuals)
+    mask[:, 9] = False
+    calibration = calibrate(residuals, mask, level=0.9)
+    bounds = split_bounds(np.zeros_like(later), calibration, level=0.9, is_count=False)
+    found = measure_intervals("split", 0.9, bounds, later, everywhere(later))
+    # about three standard errors of 108 residuals
+    assert found.coverage_by_horizon == pytest.approx(0.9, abs=0.08)
+
+
+def test_a_high_level_is_not_taken_from_the_extremes_of_a_small_sample() -> None:
+    draw = np.random.default_rng(0)
+    residuals, later = draw.normal(size=(60, 1, 50, 1)), draw.normal(size=(2000, 1, 50, 1))
+    calibration = calibrate(residuals, everywhere(residuals), level=0.99)
+    bounds = split_bounds(np.zeros_like(later), calibration, level=0.99, is_count=False)
+    found = measure_intervals("split", 0.99, bounds, later, everywhere(later))
+    assert found.coverage == pytest.approx(0.99, abs=0.005)  # 60 residuals of one series hold 96.7 % at best
+
+
+@pytest.mark.parametrize("asked", [0.02, 0.1, 0.6])
+def test_adaptation_moves_the_ends_of_the_interval_and_not_the_median(asked: float) -> None:
+    residuals = skewed(2000, seed=0)
+    plain = calibrate(residuals, everywhere(residuals), level=0.9)
+    adapted = replace(plain, asked=np.full(2, asked))
+    assert np.array_equal(adapted.residual(0.5), plain.residual(0.5))
+    assert adapted.residual(0.95) == pytest.approx(plain.residual(1 - asked / 2))
+    between = np.stack([adapted.residual(q) for q in (0.01, 0.05, 0.3, 0.49, 0.5, 0.51, 0.7, 0.95, 0.99)])
+    assert (np.diff(between, axis=0) >= 0).all()
+
+
+def test_where_nothing_was_observed_no_coverage_is_claimed() -> None:
+    residuals = skewed(50, seed=0)
+    nothing = np.zeros_like(residuals, dtype=bool)
+    found = measure_intervals("split", 0.9, (residuals, residuals), residuals, nothing)
+    assert np.isnan(found.coverage)
+    assert np.isnan(found.coverage_by_horizon).all()
