@@ -84,7 +84,7 @@ def _shifted(origin: pd.Timestamp, interval: str, shifts: range) -> pd.DatetimeI
     number, unit = re.fullmatch(r"(\d+)([a-z]+)", interval).groups()  # type: ignore[union-attr]
     wall = pl.DataFrame(
         {
-            "time": [origin.tz_localize(None).to_pydatetime()],
+            "time": [origin.tz_localize(None).normalize().to_pydatetime()],  # midnight, even where the clock skipped it
             "by": [[f"{shift * int(number)}{unit}" for shift in shifts]],
         }
     )

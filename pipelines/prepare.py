@@ -135,11 +135,8 @@ def _lengths(task: Task, steps: int, interval: str, seasons: dict[str, int]) -> 
 
 
 def _default_horizon(interval: str, season: int, steps: int) -> int:
-    usual = (
-        min(season, 24)
-        if slots_per_day(interval) > 1
-        else {"d": 7, "w": 4, "mo": 6, "q": 4, "y": 2}[interval.lstrip("0123456789")]
-    )
+    unit = interval.lstrip("0123456789")
+    usual = min(season, 24) if slots_per_day(interval) > 1 else {"w": 4, "mo": 6, "q": 4, "y": 2}.get(unit, 7)
     return max(1, min(usual, steps // 20))
 
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from data.regular import floor_to, regular_index
+from data.regular import floor_to, regular_index, steps_after, steps_until
 
 PARIS, NEW_YORK = "Europe/Paris", "America/New_York"
 INTERVALS = ["15m", "1h", "6h", "1d", "2d", "1w", "1mo", "1q", "1y"]
@@ -84,3 +84,14 @@ def test_every_instant_lies_in_the_step_it_is_floored_to(moment, later, interval
 def test_what_is_no_interval_is_refused():
     with pytest.raises(ValueError, match="'hourly' is no interval"):
         floor([datetime(2020, 1, 1, tzinfo=UTC)], "hourly", "UTC")
+
+
+@pytest.mark.parametrize("interval", ["6h", "1d", "2d", "1w", "1mo"])
+@pytest.mark.parametrize("timezone", [PARIS, "Africa/Cairo", "America/Havana", "America/Santiago"])
+def test_the_steps_around_any_step_are_those_of_the_clock(interval, timezone):
+    """Cairo, Havana and Santiago skip or repeat a midnight, so that a day begins at one o'clock or lasts 25 hours."""
+    first = datetime(2023, 3, 1, tzinfo=ZoneInfo(timezone))
+    index = regular_index(first, first + timedelta(days=260), interval, timezone)
+    for place in range(2, len(index) - 2, 5 if interval == "6h" else 1):
+        assert list(steps_until(index[place], interval, 3)) == list(index[place - 2 : place + 1])
+        assert list(steps_after(index[place], interval, 2)) == list(index[place + 1 : place + 3])

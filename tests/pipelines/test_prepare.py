@@ -34,6 +34,16 @@ def test_auto_means_a_day_ahead_by_the_hour(waves: Callable[..., DataSet], wave_
     assert (prepared.shape.window, prepared.shape.horizon) == (48, 24)
 
 
+@pytest.mark.parametrize("interval", ["15m", "1h", "24h", "48h", "1440m", "1d", "3d", "1w", "1mo", "1q", "1y"])
+def test_auto_knows_every_interval(
+    interval: str, waves: Callable[..., DataSet], wave_spec: Callable[..., Spec]
+) -> None:
+    dataset = waves()
+    dataset = replace(dataset, panel=replace(dataset.panel, interval=interval))
+    shape = prepare(wave_spec(task={"window": "auto", "horizon": "auto"}), dataset).shape
+    assert 1 <= shape.horizon < shape.window
+
+
 @pytest.mark.parametrize("steps", [60, 100, 300])
 def test_auto_fits_short_data(steps: int, waves: Callable[..., DataSet], wave_spec: Callable[..., Spec]) -> None:
     prepared = prepare(wave_spec(task={"window": "auto", "horizon": "auto"}), waves(steps))
