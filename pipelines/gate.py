@@ -1,9 +1,13 @@
 """Who becomes champion: the candidate, if it beats the present one on the same backtest by the set margin."""
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, replace
 
 import numpy as np
+import pandas as pd
 
+from data.calendar import calendar
+from data.windows import Series
 from pipelines.artefact import Artefact
 from pipelines.evaluate import forecast_at, mase_season, targets_at
 from pipelines.metrics import measure, naive_error
@@ -19,46 +23,79 @@ class Verdict:
 
 
 def judge(settings: Registry, prepared: Prepared, result: Backtest, present: Artefact | None, version: str) -> Verdict:
-    """`present` is the champion's artefact and `version` its number; it forecasts anew from the same cutoffs."""
+    """`present` is the champion's artefact and `version` its number; it forecasts anew from the same cutoffs.
+
+    Only cutoffs that the champion's training did not reach count: a champion that has seen the answers can't be beaten.
+    """
     if present is None:
         return Verdict(True, "champion: the first version of this model")
-    difference = _difference(prepared, present)
+    unseen = np.asarray(result.cutoffs >= pd.Timestamp(present.config.trained_until))  # [C]
+    difference = _difference(prepared, present, unseen)
     if difference:
         return Verdict(
             False, f"challenger: can't be compared with champion {version}, {difference}; promote it by hand"
         )
     metric = settings.metric
-    ours, theirs = result.total(result.model, metric), champion_score(prepared, result, present, metric)
+    ours = candidate_score(prepared, result, unseen, metric)
+    theirs = champion_score(prepared, result, unseen, present, metric)
+    figures = f"{metric.upper()} {ours:.4g} against {theirs:.4g} of champion {version} {_where(unseen)}"
+    if not math.isfinite(ours) or not math.isfinite(theirs):
+        return Verdict(False, f"challenger: {figures}, which says nothing; promote it by hand")
     gain = 1 - ours / theirs if theirs > 0 else 0.0
-    figures = f"{metric.upper()} {ours:.4g} against {theirs:.4g} of champion {version} on the same backtest"
     if gain >= settings.min_improvement and ours < theirs:
         return Verdict(True, f"champion: {figures}, {gain:.1%} better (asked: {settings.min_improvement:.1%})")
     word = f"{gain:.1%} better" if gain > 0 else f"{-gain:.1%} worse" if gain < 0 else "no better"
     return Verdict(False, f"challenger: {figures}, {word} (asked: {settings.min_improvement:.1%} better)")
 
 
-def champion_score(prepared: Prepared, result: Backtest, present: Artefact, metric: str) -> float:
-    index = {time: i for i, time in enumerate(prepared.panel.index)}
-    cutoffs = [index[cutoff] for cutoff in result.cutoffs]
-    forecast = forecast_at(present.network, prepared, cutoffs, window=present.config.shape["window"])
-    truth, mask = targets_at(prepared, cutoffs)
+def candidate_score(prepared: Prepared, result: Backtest, unseen: np.ndarray, metric: str) -> float:
+    """Of the backtest's own forecasts, at the cutoffs where `unseen` [C] is True."""
+    forecast = result.forecasts[result.model][unseen]
+    return _score(prepared, forecast, result.truth[unseen], result.mask[unseen], metric)
+
+
+def champion_score(prepared: Prepared, result: Backtest, unseen: np.ndarray, present: Artefact, metric: str) -> float:
+    task = _as_read_by(present, prepared)
+    cutoffs = prepared.panel.index.get_indexer(result.cutoffs[unseen]).tolist()
+    forecast = forecast_at(present.network, task, cutoffs, window=present.config.shape["window"])
+    return _score(task, forecast, *targets_at(task, cutoffs), metric)
+
+
+def _score(prepared: Prepared, forecast: np.ndarray, truth: np.ndarray, mask: np.ndarray, metric: str) -> float:
     values, seen = prepared.panel.values[: prepared.ranges.train_end], prepared.panel.mask[: prepared.ranges.train_end]
     unit = naive_error(values, seen, mase_season(prepared))
     return measure(forecast, truth, mask, unit, np.zeros_like(unit))[metric]
 
 
-def _difference(prepared: Prepared, present: Artefact) -> str | None:
-    """Why the two do not forecast the same thing; None where they do."""
+def _as_read_by(present: Artefact, prepared: Prepared) -> Prepared:
+    """The same task with the champion's own order of nodes (the busiest change places) and its own holidays."""
+    config = present.config
+    panel = prepared.panel.choose(config.nodes, config.variables)
+    series = Series.of(panel, calendar(panel.index, config.country))
+    return replace(prepared, panel=panel, series=series, is_count=config.is_count)
+
+
+def _where(unseen: np.ndarray) -> str:
+    if unseen.all():
+        return "on the same backtest"
+    return f"on the {unseen.sum()} of {len(unseen)} cutoffs that lie after its training"
+
+
+def _difference(prepared: Prepared, present: Artefact, unseen: np.ndarray) -> str | None:
+    """Why the two can't be measured by the same task; None where they can."""
     config, shape = present.config, prepared.shape
     here = {
-        "the nodes": (config.nodes, list(prepared.panel.nodes)),
-        "the variables": (config.variables, list(prepared.panel.variables)),
+        "the nodes": (sorted(config.nodes), sorted(prepared.panel.nodes)),
+        "the variables": (sorted(config.variables), sorted(prepared.panel.variables)),
         "the horizon": (config.shape["horizon"], shape.horizon),
         "the interval": (config.interval, prepared.panel.interval),
+        "the time zone": (config.timezone, prepared.panel.timezone),
     }
     for what, (theirs, ours) in here.items():
         if theirs != ours:
             return f"{what} differ" if what.endswith("s") else f"{what} differs"
     if config.shape["window"] > prepared.ranges.validation_end:
         return "its window is longer than the history before the test range"
+    if not unseen.any():
+        return f"it has seen the test range, since it was trained until {config.trained_until}"
     return None
