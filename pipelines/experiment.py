@@ -8,9 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
+import torch
 
 from data.dataset import DataSet
 from pipelines.checkpoint import write_whole
+from pipelines.device import choose_device, describe_device
 from pipelines.errors import RegistryError
 from pipelines.evaluate import Evaluated, backtest
 from pipelines.predict import QUANTILES, Predictor
@@ -43,6 +45,8 @@ def train(spec: Spec, dataset: DataSet, *, say: Say = print) -> Trained:
     prepared = prepare(spec, dataset)
     for note in prepared.notes:
         say(f"note: {note}")
+    torch.set_num_threads(spec.training.threads)
+    say(f"device: {describe_device(choose_device(spec.training.device))}")
     evaluated = backtest(spec, prepared, folder=runs() / spec.name, say=say)
     return Trained(prepared, evaluated)
 

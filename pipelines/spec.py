@@ -33,67 +33,69 @@ class Table(BaseModel):
 class TripColumns(Table):
     """Which columns of a trip file mean what."""
 
-    start: str
-    end: str
-    source: str
-    target: str
+    start: str = Field(description="when a trip began")
+    end: str = Field(description="when it ended")
+    source: str = Field(description="where it began")
+    target: str = Field(description="where it ended")
 
 
 class OdColumns(Table):
     """Which columns of an origin-destination count file mean what."""
 
-    time: str = "time"
-    source: str = "source"
-    target: str = "target"
-    weight: str = "weight"
+    time: str = Field("time", description="the beginning of the interval")
+    source: str = Field("source", description="from where")
+    target: str = Field("target", description="to where")
+    weight: str = Field("weight", description="how many")
 
 
 class LongColumns(Table):
     """One row per series and time, as Nixtla's tools have it."""
 
-    id: str = "unique_id"
-    time: str = "ds"
-    values: list[str] | str = "y"
+    id: str = Field("unique_id", description="which series a row belongs to")
+    time: str = Field("ds", description="when")
+    values: list[str] | str = Field("y", description="what was measured: one variable, or several")
 
 
 class WideColumns(Table):
     """One row per time, one column per node. Two time columns (date, clock) are joined."""
 
-    time: list[str] | str = "time"
-    values: list[str] | Literal["rest"] = "rest"
-    ignore: list[str] = []
+    time: list[str] | str = Field("time", description="when")
+    values: list[str] | Literal["rest"] = Field("rest", description="the nodes; `rest` is every other column")
+    ignore: list[str] = Field([], description="columns that are no nodes, such as a total")
 
 
 class Zones(Table):
     """A table of the known nodes, and what is known of each."""
 
-    file: str
-    id: str
-    label: str | None = None
-    latitude: str | None = None
-    longitude: str | None = None
+    file: str = Field(description="CSV or Parquet")
+    id: str = Field(description="the column that the data refer to")
+    label: str | None = Field(None, description="the column with a name for readers")
+    latitude: str | None = Field(None, description="the column with degrees north; coordinates make maps")
+    longitude: str | None = Field(None, description="the column with degrees east")
     unknown: list[str] = Field([], description="ids in the table that stand for 'not known'")
 
 
 class Unobserved(Table):
     """A stretch in which a variable's values mean 'not reported'; `end` is the first instant that counts again."""
 
-    variable: str
-    start: datetime | None = None
-    end: datetime | None = None
+    variable: str = Field(description="whose values do not count")
+    start: datetime | None = Field(None, description="from the beginning where there is none")
+    end: datetime | None = Field(None, description="to the end where there is none")
 
 
 class DataBase(Table):
-    files: str | list[str]
-    timezone: str = "UTC"
+    files: str | list[str] = Field(description="CSV, TSV (also gz) or Parquet: a path, a glob, or several")
+    timezone: str = Field("UTC", description="IANA name; of times without an offset, and of days and weeks")
     start: datetime | None = Field(None, description="first instant that counts; earlier rows are outside the span")
     end: datetime | None = Field(None, description="first instant that no longer counts")
-    repeated_hour: Literal["first", "second", "reject"] = "first"
-    max_rejected_share: Share = 0.05
-    quarantine_examples: int = Field(20, ge=0, le=1000)
-    origin: str = ""
-    licence: str = ""
-    zones: Zones | None = None
+    repeated_hour: Literal["first", "second", "reject"] = Field(
+        "first", description="which pass of the hour that autumn repeats is meant, where the data do not tell"
+    )
+    max_rejected_share: Share = Field(0.05, description="the run stops when more of the rows are unusable")
+    quarantine_examples: int = Field(20, ge=0, le=1000, description="rejected rows to keep for each reason")
+    origin: str = Field("", description="where the data come from; shown in the report")
+    licence: str = Field("", description="on what terms; shown in the report")
+    zones: Zones | None = Field(None, description="a table of the known nodes")
 
     @field_validator("timezone")
     @classmethod
@@ -107,39 +109,41 @@ class TripData(DataBase):
     """Raw trips: one row a trip. They become flows between zones, and inflow and outflow of each zone."""
 
     kind: Literal["trips"]
-    columns: TripColumns
-    interval: str = Field("1h", pattern=INTERVAL)
-    max_trip_hours: float = Field(24, gt=0)
+    columns: TripColumns = Field(description="which columns mean what")
+    interval: str = Field("1h", pattern=INTERVAL, description="trips are counted in steps of this length")
+    max_trip_hours: float = Field(24, gt=0, description="longer trips are rejected")
 
 
 class OdData(DataBase):
     """Origin-destination counts: one row per interval, source and target."""
 
     kind: Literal["od"]
-    columns: OdColumns = OdColumns()
-    interval: str = Field("1h", pattern=INTERVAL)
+    columns: OdColumns = Field(OdColumns(), description="which columns mean what")
+    interval: str = Field("1h", pattern=INTERVAL, description="counts are added up in steps of this length")
 
 
 class SeriesBase(DataBase):
-    interval: str = Field("auto", pattern=INTERVAL)
+    interval: str = Field("auto", pattern=INTERVAL, description="15m, 1h, 1d, 1w, 1mo, ...; auto finds it in the data")
     values: Literal["counts", "real"] = Field("real", description="counts are never negative; real values may be")
     difference: bool = Field(False, description="turn running totals into what came anew in each step")
-    unobserved: list[Unobserved] = []
+    unobserved: list[Unobserved] = Field([], description="stretches in which values mean 'not reported'")
 
 
 class LongData(SeriesBase):
     """Series in long format: one row per series and time."""
 
     kind: Literal["long"]
-    columns: LongColumns = LongColumns()
+    columns: LongColumns = Field(LongColumns(), description="which columns mean what")
 
 
 class WideData(SeriesBase):
     """Series in wide format: one row per time, one column per node; one file per variable where there are several."""
 
     kind: Literal["wide"]
-    files: str | list[str] | dict[str, str]  # type: ignore[assignment]
-    columns: WideColumns = WideColumns()
+    files: str | list[str] | dict[str, str] = Field(  # type: ignore[assignment]
+        description="CSV, TSV (also gz) or Parquet: a path, a glob, several, or a table of one for each variable"
+    )
+    columns: WideColumns = Field(WideColumns(), description="which columns mean what")
     variable: str = Field("y", description="the name of the variable when there is only one")
 
 
@@ -154,8 +158,8 @@ class Split(Table):
     A number below 1 is a share of the steps, a whole number from 1 is a count of steps.
     """
 
-    validation: float = Field(0.1, gt=0)
-    test: float = Field(0.2, gt=0)
+    validation: float = Field(0.1, gt=0, description="training stops and intervals are calibrated on it")
+    test: float = Field(0.2, gt=0, description="the backtest runs over it")
 
 
 def _steps(value: Any) -> Any:
@@ -171,13 +175,13 @@ Steps = Annotated[int | Literal["auto"], BeforeValidator(_steps)]
 class Task(Table):
     """What is forecast from what. `auto` is worked out from the interval and the length of the data, and recorded."""
 
-    target: list[str] | Literal["all"] = "all"
-    window: Steps = "auto"
-    horizon: Steps = "auto"
-    stride: int = Field(1, ge=1)
+    target: list[str] | Literal["all"] = Field("all", description="the variables to forecast")
+    window: Steps = Field("auto", description="past steps that the model reads")
+    horizon: Steps = Field("auto", description="steps to forecast")
+    stride: int = Field(1, ge=1, description="steps between the starts of training samples")
     busiest: int | None = Field(None, ge=1, description="keep the nodes with the largest training totals")
     country: str | None = Field(None, description="ISO 3166 code (with subdivision: US-NY) whose holidays count")
-    split: Split = Split()
+    split: Split = Field(Split(), description="training, validation and test")
 
 
 # ---------------------------------------------------------------- [model]
@@ -187,9 +191,9 @@ class RecurrentModel(Table):
     """LSTM, GRU, BiLSTM, BiGRU of the private-mobility paper: one recurrence over all nodes, one dense output."""
 
     name: Literal["lstm", "gru", "bilstm", "bigru"] = "gru"
-    hidden: int = Field(128, ge=1)
-    layers: int = Field(1, ge=1)
-    dropout: float = Field(0.2, ge=0, lt=1)
+    hidden: int = Field(128, ge=1, description="width of the state")
+    layers: int = Field(1, ge=1, description="recurrent layers on top of each other")
+    dropout: float = Field(0.2, ge=0, lt=1, description="share of the state that is dropped in training")
     predict: Literal["auto", "value", "change"] = Field(
         "auto", description="the value, or its change from the last one; auto takes what varies less in training"
     )
@@ -210,8 +214,8 @@ class StidModel(Table):
 
     name: Literal["stid"]
     hidden: int = Field(32, ge=1, description="width of each of the four parts")
-    layers: int = Field(3, ge=1)
-    dropout: float = Field(0.15, ge=0, lt=1)
+    layers: int = Field(3, ge=1, description="residual layers")
+    dropout: float = Field(0.15, ge=0, lt=1, description="share that is dropped in training")
 
 
 Model = Annotated[RecurrentModel | DLinearModel | StidModel, Field(discriminator="name")]
@@ -220,17 +224,17 @@ Model = Annotated[RecurrentModel | DLinearModel | StidModel, Field(discriminator
 
 
 class Training(Table):
-    epochs: int = Field(50, ge=1)
-    batch_size: int = Field(64, ge=1)
-    learning_rate: float = Field(2e-3, gt=0)
+    epochs: int = Field(50, ge=1, description="passes over the training samples, at most")
+    batch_size: int = Field(64, ge=1, description="samples in an optimizer step")
+    learning_rate: float = Field(2e-3, gt=0, description="of AdamW at the start; it falls along a cosine")
     weight_decay: float = Field(0.0, ge=0)
-    loss: Literal["mae", "mse", "huber"] = "mae"
+    loss: Literal["mae", "mse", "huber"] = Field("mae", description="on scaled, observed targets")
     patience: int = Field(8, ge=1, description="epochs without a better validation loss before training stops")
-    gradient_clip: float | None = Field(1.0, gt=0)
-    seed: int = Field(0, ge=0)
-    device: Literal["auto", "cpu", "cuda"] = "auto"
-    precision: Literal["float32", "bfloat16"] = "float32"
-    compile: bool = False
+    gradient_clip: float | None = Field(1.0, gt=0, description="the largest norm of a gradient")
+    seed: int = Field(0, ge=0, description="the same spec, data and seed give the same weights")
+    device: Literal["auto", "cpu", "cuda"] = Field("auto", description="auto is the GPU where there is one")
+    precision: Literal["float32", "bfloat16"] = Field("float32", description="bfloat16 is mixed precision")
+    compile: bool = Field(False, description="torch.compile; minutes at the start, worth it for long runs")
     threads: int = Field(1, ge=1, description="CPU threads; 1 is fastest on a shared machine")
     checkpoint_minutes: float = Field(1.0, ge=0, description="how much work a kill may cost; 0 saves every step")
 
@@ -241,7 +245,9 @@ Baseline = Literal[
 
 
 class Evaluation(Table):
-    baselines: list[Baseline] = list(get_args(Baseline))
+    baselines: list[Baseline] = Field(
+        list(get_args(Baseline)), description="the yardsticks; those that do not fit the data are left out"
+    )
     interval_level: float = Field(0.9, gt=0.5, lt=1)
     intervals: Literal["split", "adaptive"] = Field("split", description="which conformal variant is served")
     stride: int = Field(1, ge=1, description="steps between the cutoffs of the backtest")
@@ -250,23 +256,25 @@ class Evaluation(Table):
 
 class Registry(Table):
     model: str | None = Field(None, description="the registered model's name; the experiment's name by default")
-    metric: Literal["mae", "rmse", "mase"] = "mae"
+    metric: Literal["mae", "rmse", "mase"] = Field("mae", description="what champion and challenger are compared by")
     min_improvement: Share = Field(0.01, description="a challenger must be better by this share to become champion")
-    tracking_uri: str | None = None
+    tracking_uri: str | None = Field(
+        None, description="an MLflow store; MLFLOW_TRACKING_URI or the local one by default"
+    )
 
 
 class Spec(Table):
-    """A whole experiment. `folder` is where its relative paths start."""
+    """A whole experiment."""
 
-    name: str = Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,62}$")
-    description: str = ""
-    data: Data
-    task: Task = Task()
-    model: Model = RecurrentModel()
-    training: Training = Training()
-    evaluation: Evaluation = Evaluation()
-    registry: Registry = Registry()
-    folder: Path = Field(Path("."), exclude=True)
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,62}$", description="lower case, digits, - and _")
+    description: str = Field("", description="one sentence for the report")
+    data: Data = Field(description="what is read")
+    task: Task = Field(Task(), description="what is forecast from what")
+    model: Model = Field(RecurrentModel(), description="by which network")
+    training: Training = Field(Training(), description="how it is fitted")
+    evaluation: Evaluation = Field(Evaluation(), description="how it is judged")
+    registry: Registry = Field(Registry(), description="where its versions go")
+    folder: Path = Field(Path("."), exclude=True)  # where its relative paths start
 
     @model_validator(mode="before")
     @classmethod

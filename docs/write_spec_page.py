@@ -1,0 +1,109 @@
+"""Write docs/spec.md, the reference of the experiment's TOML file, from its schema: python docs/write_spec_page.py
+
+A test compares the page with the schema, so neither can change alone.
+"""
+
+import types
+import typing
+from pathlib import Path
+
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+from pydantic_core import PydanticUndefined
+
+from pipelines import spec
+
+PAGE = Path(__file__).with_name("spec.md")
+TABLES: list[tuple[str, str, type[BaseModel]]] = [
+    ("", "Top level", spec.Spec),
+    ("[data]", '`kind = "trips"`', spec.TripData),
+    ("[data]", '`kind = "od"`', spec.OdData),
+    ("[data]", '`kind = "long"`', spec.LongData),
+    ("[data]", '`kind = "wide"`', spec.WideData),
+    ("[data.columns]", "of trips", spec.TripColumns),
+    ("[data.columns]", "of od", spec.OdColumns),
+    ("[data.columns]", "of long", spec.LongColumns),
+    ("[data.columns]", "of wide", spec.WideColumns),
+    ("[data.zones]", "", spec.Zones),
+    ("[[data.unobserved]]", "", spec.Unobserved),
+    ("[task]", "", spec.Task),
+    ("[task.split]", "", spec.Split),
+    ("[model]", "`lstm`, `gru`, `bilstm`, `bigru`", spec.RecurrentModel),
+    ("[model]", "`dlinear`", spec.DLinearModel),
+    ("[model]", "`stid`", spec.StidModel),
+    ("[training]", "", spec.Training),
+    ("[evaluation]", "", spec.Evaluation),
+    ("[registry]", "", spec.Registry),
+]
+HEAD = """\
+# The experiment file
+
+One TOML file describes an experiment. `flockcast init` writes a commented one, `flockcast check FILE` reads one with
+its data and says what a run would do, `flockcast specs` lists the bundled ones. Paths are relative to the folder;
+`bundled:` stands for the data that come with flockcast. A mistake is one line with the key, what is allowed, and the
+nearest valid spelling.
+
+This page is written by `docs/write_spec_page.py`.
+"""
+
+
+def page() -> str:
+    return HEAD + "".join(section(*table) for table in TABLES)
+
+
+def section(name: str, case: str, table: type[BaseModel]) -> str:
+    title = f"`{name}`" + (f", {case}" if case else "") if name else case
+    rows = [
+        f"| `{key}` | {allowed(field.annotation)} | {default(field)} | {field.description or ''} |"
+        for key, field in own(table)
+    ]
+    about = " ".join((table.__doc__ or "").split())
+    return "\n".join(
+        ["", f"## {title}", "", about, "", "| key | allowed | default | |", "| --- | --- | --- | --- |", *rows, ""]
+    )
+
+
+def own(table: type[BaseModel]) -> list[tuple[str, FieldInfo]]:
+    hidden = {"folder"}
+    return [(key, field) for key, field in table.model_fields.items() if key not in hidden]
+
+
+def allowed(annotation: object) -> str:
+    origin, parts = typing.get_origin(annotation), typing.get_args(annotation)
+    if annotation is type(None):
+        return "nothing"
+    if origin is typing.Literal:
+        return ", ".join(f"`{part!r}`".replace("'", '"') for part in parts)
+    if origin is typing.Annotated:
+        return allowed(parts[0])
+    if origin in (typing.Union, types.UnionType):
+        return " or ".join(dict.fromkeys(allowed(part) for part in parts if part is not type(None)))
+    if origin is list:
+        return f"list of {allowed(parts[0])}"
+    if origin is dict:
+        return f"table of {allowed(parts[1])}"
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return "table"
+    names = {
+        "str": "text",
+        "int": "whole number",
+        "float": "number",
+        "bool": "true, false",
+        "datetime": "date or date-time",
+    }
+    return names[getattr(annotation, "__name__", str(annotation))]
+
+
+def default(field: FieldInfo) -> str:
+    value = field.get_default(call_default_factory=True)
+    if value is PydanticUndefined:
+        return "must be given"
+    if isinstance(value, BaseModel):
+        return "its defaults"
+    if value is None:
+        return "none"
+    return f"`{str(value).lower() if isinstance(value, bool) else repr(value)}`".replace("'", '"')
+
+
+if __name__ == "__main__":
+    PAGE.write_text(page(), encoding="utf-8")
