@@ -39,7 +39,16 @@ class Series:
         arrays = values, panel.mask, calendar.astype(np.float32)
         return cls(*(torch.from_numpy(np.ascontiguousarray(a)).to(device) for a in arrays))
 
-    def to(self, device: torch.device | str) -> "Series":
+    @property
+    def bytes(self) -> int:
+        return sum(part.nbytes for part in (self.values, self.mask, self.calendar))
+
+    def near(self, device: torch.device, *, free_bytes: int | None = None) -> "Series":
+        """On the device where at most half of its free memory goes for it; else where it is, for batches to be moved."""
+        if device.type == "cuda" and free_bytes is None:
+            free_bytes = torch.cuda.mem_get_info(device)[0]
+        if free_bytes is not None and self.bytes > free_bytes / 2:
+            return self
         return Series(self.values.to(device), self.mask.to(device), self.calendar.to(device))
 
 
@@ -52,11 +61,14 @@ def observed_starts(series: Series, starts: range, *, window: int, horizon: int)
 
 
 class WindowSampler:
-    """The samples of `series` that begin at `starts`."""
+    """The samples of `series` that begin at `starts`, handed out on `target` (where the series is, by default)."""
 
-    def __init__(self, series: Series, starts: Tensor, *, window: int, horizon: int) -> None:
+    def __init__(
+        self, series: Series, starts: Tensor, *, window: int, horizon: int, target: torch.device | None = None
+    ) -> None:
         self.series, self.window, self.horizon = series, window, horizon
         device = series.values.device
+        self.target = target or device
         self.starts = starts.to(device)  # [S]
         self._past = torch.arange(window, device=device)
         self._future = torch.arange(window, window + horizon, device=device)
@@ -70,9 +82,8 @@ class WindowSampler:
         start = self.starts[rows, None]  # [B, 1]
         past, future = start + self._past, start + self._future
         values, mask, calendar = self.series.values, self.series.mask, self.series.calendar
-        return Batch(
-            x=values[past], mask=mask[past], calendar=calendar[start + self._all], y=values[future], y_mask=mask[future]
-        )
+        parts = values[past], mask[past], calendar[start + self._all], values[future], mask[future]
+        return Batch(*(part.to(self.target) for part in parts))
 
     def batches(self, size: int, order: Tensor | None = None) -> Iterator[Batch]:
         """Every sample once, `size` at a time: oldest first, or in the given order [S]."""

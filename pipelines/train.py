@@ -138,11 +138,12 @@ class Run:
         self.scaled: Forward = torch.compile(network.scaled) if training.compile else network.scaled
         window, horizon = prepared.shape.window, prepared.shape.horizon
         lengths = {"window": window, "horizon": horizon}
-        series = prepared.series.to(self.device)
+        series = prepared.series.near(self.device)
         learn = sample_starts(0, ranges.train_end, stride=prepared.stride, **lengths)
         check = sample_starts(ranges.train_end, ranges.validation_end, **lengths)
         self.learn, self.check = (
-            WindowSampler(series, observed_starts(series, starts, **lengths), **lengths) for starts in (learn, check)
+            WindowSampler(series, observed_starts(series, starts, **lengths), target=self.device, **lengths)
+            for starts in (learn, check)
         )
         self.steps = math.ceil(len(self.learn) / training.batch_size)
         self.progress = Progress()

@@ -59,3 +59,12 @@ def test_what_was_not_observed_is_zero_and_masked() -> None:
     series = Series.of(panel, np.zeros((3, 3)))
     assert series.values.flatten().tolist() == [1.0, 0.0, 3.0]
     assert series.mask.flatten().tolist() == [True, False, True]
+
+
+def test_a_series_stays_where_it_is_when_the_device_has_no_room_for_it() -> None:
+    """`meta` stands for a device: a batch goes there, the series only with room for it."""
+    series, meta = clock_series(1000), torch.device("meta")
+    assert series.near(meta, free_bytes=2 * series.bytes).values.device == meta
+    assert series.near(meta, free_bytes=2 * series.bytes - 1) is series
+    sampler = WindowSampler(series, torch.arange(10), window=3, horizon=2, target=meta)
+    assert next(sampler.batches(4)).x.device == meta
