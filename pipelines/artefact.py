@@ -106,7 +106,7 @@ def load_artefact(folder: Path) -> Artefact:
         )
         network.load_state_dict(load_file(folder / WEIGHTS))
         arrays = load_arrays(folder / CALIBRATION)
-    except (OSError, ValueError, TypeError, RuntimeError, safetensors.SafetensorError) as error:
+        calibration = Calibration(arrays["quantiles"], asked=arrays["asked"], miss=1 - config.interval_level)
+    except (OSError, ValueError, KeyError, TypeError, RuntimeError, safetensors.SafetensorError) as error:
         raise StoreError(f"{folder} holds no usable forecaster: {error}") from error
-    calibration = Calibration(arrays["quantiles"], asked=arrays["asked"], miss=1 - config.interval_level)
     return Artefact(config, network.eval(), calibration)

@@ -4,12 +4,17 @@ import os
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
+import polars as pl
 import torch
+from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from pipelines.errors import StoreError
+
+FULL_DISK = (OSError, RuntimeError, SafetensorError, pl.exceptions.PolarsError)  # as plain Python, torch, ... report it
 
 
 @dataclass
@@ -34,7 +39,7 @@ def write_whole(path: Path, write: Callable[[Path], None]) -> None:
         with beside.open("rb") as file:
             os.fsync(file.fileno())
         beside.replace(path)
-    except (OSError, RuntimeError) as error:  # torch reports a full disk as RuntimeError
+    except FULL_DISK as error:
         raise StoreError(f"can't write {path}: {error}; free space or choose another FLOCKCAST_HOME") from error
     finally:
         if beside.exists():
@@ -53,10 +58,13 @@ def save_progress(path: Path, progress: Progress, network: nn.Module, optimizer:
 
 
 def load_progress(path: Path, network: nn.Module, optimizer: torch.optim.Optimizer) -> Progress | None:
-    """Put everything back as it was, random state included. None where there is no checkpoint."""
+    """Put everything back as it was, random state included. None where there is no checkpoint, or a damaged one."""
     if not path.exists():
         return None
-    content: dict[str, Any] = torch.load(path, weights_only=True, map_location="cpu")
+    try:
+        content: dict[str, Any] = torch.load(path, weights_only=True, map_location="cpu")
+    except (OSError, EOFError, RuntimeError, UnpicklingError):
+        return None
     network.load_state_dict(content["network"])
     optimizer.load_state_dict(content["optimizer"])
     torch.set_rng_state(content["random"])

@@ -11,10 +11,11 @@ ROOMS = ("data", "models", "pipelines")
 
 @cache
 def code_fingerprint(*rooms: str) -> str:
-    """A hash of the source of these rooms (of all that compute, when none is named)."""
+    """A hash of the source of these rooms or single files (of all rooms that compute, when none is named)."""
     digest = hashlib.sha256()
     for room in rooms or ROOMS:
-        for file in sorted((ROOT / room).rglob("*.py")):
+        place = ROOT / room
+        for file in sorted(place.rglob("*.py")) if place.is_dir() else [place]:
             digest.update(str(file.relative_to(ROOT)).encode() + b"\0" + file.read_bytes())
     return digest.hexdigest()[:12]
 

@@ -36,8 +36,10 @@ class Calibration:
         return self.residual((1 - level) / 2), self.residual((1 + level) / 2)
 
     def residual(self, quantile: float) -> np.ndarray:
-        """The residual at this quantile, [H, N, F], with the adaptation of each lead time: the ends of the interval move
-        to what is asked, the median and the extremes stay, and what lies between moves in proportion."""
+        """The residual at this quantile, [H, N, F], with the adaptation of each lead time.
+
+        The ends of the interval move to what is asked, the median stays, what lies between moves in proportion.
+        """
         share = min(quantile, 1 - quantile)
         tail = [float(np.interp(share, (0, self.miss / 2, 0.5), (0, asked / 2, 0.5))) for asked in self.asked]  # [H]
         levels = tail if quantile < 0.5 else [1 - each for each in tail]

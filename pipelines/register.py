@@ -35,8 +35,8 @@ KEY = "flockcast.key"
 
 
 def registration_key(spec: Spec, evaluated: Evaluated) -> str:
-    """Equal keys, equal versions: the same weights, judged by the same backtest."""
-    return f"{evaluated.fitted.key}-{spec.digest('evaluation', 'task', 'registry')}-{code_fingerprint()}"
+    """Equal keys, equal versions: the same weights, judged by the same backtest, and counts that stay counts."""
+    return f"{evaluated.fitted.key}-{spec.digest('data', 'evaluation', 'task', 'registry')}-{code_fingerprint()}"
 
 
 def find_registered(spec: Spec, evaluated: Evaluated) -> Registered | None:

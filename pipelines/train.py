@@ -5,6 +5,7 @@ killed on the way: batch order comes from the seed and the epoch, and a checkpoi
 state.
 """
 
+import copy
 import hashlib
 import json
 import math
@@ -19,6 +20,7 @@ import torch
 from rich.console import Console
 from rich.progress import BarColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn import functional
@@ -42,6 +44,8 @@ LOSSES: dict[str, Callable[..., Tensor]] = {
 }
 Forward = Callable[[Tensor, Tensor, Tensor], Tensor]
 CHECKPOINT, WEIGHTS, HISTORY = "checkpoint.pt", "weights.safetensors", "history.json"
+DECISIVE_CODE = ("data", "models", *(f"pipelines/{name}.py" for name in ("checkpoint", "prepare", "train", "zoo")))
+UNREADABLE = (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError)  # what a damaged file raises
 
 
 @dataclass(frozen=True)
@@ -55,7 +59,7 @@ class Fitted:
 
 
 def training_key(prepared: Prepared, ranges: Ranges, model: Model, training: Training) -> str:
-    """A hash of all that decides the weights: data, task, ranges, model, settings, device kind, code."""
+    """A hash of all that decides the weights: data, task, ranges, model, settings, device kind, torch, code."""
     decisive = training.model_dump(mode="json", exclude={"checkpoint_minutes"})
     content = {
         "data": prepared.dataset_version,
@@ -67,8 +71,8 @@ def training_key(prepared: Prepared, ranges: Ranges, model: Model, training: Tra
         "ranges": asdict(ranges),
         "model": model.model_dump(mode="json"),
         "training": {**decisive, "device": choose_device(training.device).type},
-        "code": code_fingerprint("data", "models"),
-        "loop": hashlib.sha256(Path(__file__).read_bytes()).hexdigest(),
+        "code": code_fingerprint(*DECISIVE_CODE),
+        "torch": torch.__version__,
     }
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
 
@@ -93,8 +97,12 @@ def fit(
     torch.manual_seed(training.seed)
     network = new_network(prepared, model, ranges.train_end)
     if (place / HISTORY).exists():
-        say(f"{model.name}: unchanged since it was trained, re-used ({key})")
-        return Fitted(_loaded(network, place), _read_history(place), key, reused=True)
+        try:
+            earlier = Fitted(_loaded(copy.deepcopy(network), place), _read_history(place), key, reused=True)
+            say(f"{model.name}: unchanged since it was trained, re-used ({key})")
+            return earlier
+        except UNREADABLE as error:
+            say(f"{model.name}: what an equal run left in {place} can't be read, so it is trained anew: {error}")
     try:
         run = Run(prepared, network, training, ranges, place, say)
         history = run.to_the_end(model.name)
@@ -157,6 +165,8 @@ class Run:
             self.say(
                 f"{name}: taking up at epoch {found.epoch + 1}, step {found.step + 1}, where an earlier run stopped"
             )
+        elif (self.place / CHECKPOINT).exists():
+            self.say(f"{name}: the checkpoint in {self.place} can't be read; starting from the beginning")
         with training_bar(name, self.training.epochs, self.say) as show:
             while not self._is_over():
                 self._epoch()

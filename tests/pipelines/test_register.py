@@ -2,6 +2,8 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import mlflow
 import numpy as np
@@ -14,7 +16,7 @@ from data.errors import DataError
 from pipelines.errors import RegistryError
 from pipelines.experiment import Trained, enrol, load_champion, train
 from pipelines.predict import Predictor, quantile_name
-from pipelines.register import newest_window
+from pipelines.register import newest_window, registration_key
 from pipelines.registry import client, fetch_forecaster, promote, roll_back, versions
 from pipelines.spec import Spec
 
@@ -155,3 +157,11 @@ def test_a_store_that_cannot_be_reached_is_one_message(monkeypatch: pytest.Monke
 @pytest.mark.parametrize(("quantile", "name"), [(0.05, "q05"), (0.5, "q50"), (0.975, "q975"), (0.9, "q90")])
 def test_the_columns_of_quantiles(quantile: float, name: str) -> None:
     assert quantile_name(quantile) == name
+
+
+def test_what_becomes_counts_is_registered_anew(wave_spec: Callable[..., Spec]) -> None:
+    """The weights are the same; the forecasts of counts stop at zero, so that the version is another."""
+    real = wave_spec()
+    same: Any = SimpleNamespace(fitted=SimpleNamespace(key="k"))
+    counts = real.model_copy(update={"data": real.data.model_copy(update={"values": "counts"})})
+    assert registration_key(real, same) != registration_key(counts, same)

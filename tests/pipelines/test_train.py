@@ -1,5 +1,7 @@
 import os
 import random
+import resource
+import shutil
 import signal
 import subprocess
 import sys
@@ -9,17 +11,20 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import polars as pl
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 from data.dataset import DataSet
 from models.baselines import Naive
-from pipelines.errors import TrainingError
+from pipelines import fingerprint
+from pipelines.checkpoint import write_whole
+from pipelines.errors import StoreError, TrainingError
 from pipelines.evaluate import forecast_at, targets_at
 from pipelines.prepare import Prepared, prepare
 from pipelines.spec import DLinearModel, Spec, StidModel, Training
-from pipelines.train import Fitted, fit, new_network
+from pipelines.train import Fitted, Run, fit, new_network, training_key
 
 QUIET: Callable[[str], None] = lambda line: None  # noqa: E731
 
@@ -85,6 +90,89 @@ def test_an_equal_run_is_reused_and_another_model_is_not(
     assert (first.reused, again.reused, other.reused) == (False, True, False)
     assert equal(weights(first), weights(again))
     assert first.history.epochs.equals(again.history.epochs)
+
+
+@pytest.mark.parametrize("name", ["weights.safetensors", "history.json"])
+@pytest.mark.parametrize("left", [None, 0, 20])
+def test_a_damaged_result_is_trained_anew(
+    name: str, left: int | None, prepared: Prepared, wave_spec: Callable[..., Spec], tmp_path: Path
+) -> None:
+    """The file is gone, or cut after `left` bytes."""
+    spec, told = wave_spec(training={"epochs": 1}), []
+    first = fit(prepared, spec.model, spec.training, folder=tmp_path, say=QUIET)
+    damaged = next(tmp_path.glob(f"*/{name}"))
+    damaged.unlink() if left is None else damaged.write_bytes(damaged.read_bytes()[:left])
+    again = fit(prepared, spec.model, spec.training, folder=tmp_path, say=told.append)
+    assert equal(weights(first), weights(again))
+    assert not again.reused
+    assert (name == "history.json" and left is None) or "can't be read, so it is trained anew" in told[0]
+
+
+@pytest.mark.parametrize("left", [0, 20, 5000])
+def test_a_damaged_checkpoint_is_told_and_the_run_begins_anew(
+    left: int, prepared: Prepared, wave_spec: Callable[..., Spec], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spec, told = wave_spec(training={"epochs": 2}), []
+    calm = fit(prepared, spec.model, spec.training, folder=tmp_path / "calm", say=QUIET)
+
+    def killed_in_the_second_epoch(run: Run) -> float:
+        if run.progress.rows:
+            raise KeyboardInterrupt
+        return 1.0
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Run, "_validation_loss", killed_in_the_second_epoch)
+        with pytest.raises(KeyboardInterrupt):
+            fit(prepared, spec.model, spec.training, folder=tmp_path / "killed", say=QUIET)
+    checkpoint = next((tmp_path / "killed").glob("*/checkpoint.pt"))
+    checkpoint.write_bytes(checkpoint.read_bytes()[:left])
+    again = fit(prepared, spec.model, spec.training, folder=tmp_path / "killed", say=told.append)
+    assert "starting from the beginning" in told[0]
+    assert equal(weights(calm), weights(again))
+
+
+def test_other_code_or_another_torch_is_another_result(
+    prepared: Prepared, wave_spec: Callable[..., Spec], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spec = wave_spec()
+
+    def key() -> str:
+        fingerprint.code_fingerprint.cache_clear()
+        return training_key(prepared, prepared.ranges, spec.model, spec.training)
+
+    keys = [key()]
+    monkeypatch.setattr(torch, "__version__", "9.9.9")
+    keys.append(key())
+    for room in ("data", "models", "pipelines"):
+        shutil.copytree(
+            fingerprint.ROOT / room, tmp_path / room, ignore=shutil.ignore_patterns("bundled", "__pycache__")
+        )
+    monkeypatch.setattr(fingerprint, "ROOT", tmp_path)
+    assert key() == keys[-1]
+    for file in ("models/stid.py", "data/windows.py", "pipelines/prepare.py", "pipelines/zoo.py", "pipelines/train.py"):
+        (tmp_path / file).write_text("pass")
+        keys.append(key())
+    fingerprint.code_fingerprint.cache_clear()
+    assert len(set(keys)) == len(keys)
+
+
+def test_a_full_disk_is_one_message_whoever_writes(tmp_path: Path) -> None:
+    """A limit on the size of files stands for the disk; each library reports it in its own way."""
+    most = resource.getrlimit(resource.RLIMIT_FSIZE)
+    writers = {
+        "text": lambda file: file.write_bytes(bytes(400_000)),
+        "torch": lambda file: torch.save(torch.zeros(100_000), file),
+        "safetensors": lambda file: save_file({"a": torch.zeros(100_000)}, file),
+        "parquet": lambda file: pl.DataFrame({"a": np.random.default_rng(0).normal(size=50_000)}).write_parquet(file),
+    }
+    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, most[1]))
+    try:
+        for name, write in writers.items():
+            with pytest.raises(StoreError, match=f"can't write .*{name}.*free space"):
+                write_whole(tmp_path / name, write)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, most)
+    assert not list(tmp_path.iterdir())
 
 
 def test_nothing_fitted_depends_on_what_comes_after_validation(
