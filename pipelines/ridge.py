@@ -1,5 +1,6 @@
 """The linear yardstick in closed form: weights from the training range, form and penalty from validation."""
 
+import itertools
 from dataclasses import asdict
 
 import torch
@@ -32,27 +33,35 @@ def _fit_form(prepared: Prepared, ranges: Ranges, joint: bool) -> tuple[float, S
     sizes = {name: asdict(shape)[name] for name in ("window", "horizon", "nodes", "variables")}
     ridge = Ridge(**sizes, joint=joint)
     model = Scaled(ridge, scaler).eval()
-    products, targets = _normal_equations(prepared, ranges, ridge, scaler)
+    products, moments = _normal_equations(prepared, ranges, ridge, scaler)
     found = []
-    for penalty in PENALTIES:
+    for penalty, targets in itertools.product(PENALTIES, moments):
         ridge.weight = _solve(products, targets, penalty)
         found.append((_validation_error(model, prepared, ranges), ridge.weight))
     error, ridge.weight = min(found, key=lambda pair: pair[0])
     return error, model
 
 
-def _normal_equations(prepared: Prepared, ranges: Ranges, ridge: Ridge, scaler: Scaler) -> tuple[Tensor, Tensor]:
-    """Z'Z [G, I, I] and Z'y [G, I, O], summed batch by batch so that no design matrix is ever whole."""
+def _normal_equations(prepared: Prepared, ranges: Ranges, ridge: Ridge, scaler: Scaler) -> tuple[Tensor, list[Tensor]]:
+    """Z'Z [G, I, I] and Z'y [G, I, O], summed batch by batch so that no design matrix is ever whole.
+
+    Z'y comes with a gap as no change and, where there are gaps, as if the observed share were all.
+    """
     groups, inputs, outputs = ridge.weight.shape
     products = torch.zeros(groups, inputs, inputs, dtype=torch.float64)
     targets = torch.zeros(groups, inputs, outputs, dtype=torch.float64)
-    for batch in _sampler(prepared, 0, ranges.train_end).batches(256):
+    observed = torch.zeros(groups, 1, outputs, dtype=torch.float64)
+    sampler = _sampler(prepared, 0, ranges.train_end)
+    for batch in sampler.batches(256):
         x = scaler.scale(batch.x) * batch.mask
         z = ridge.inputs(x, batch.mask, batch.calendar).double()  # [B, G, I]
-        change = (scaler.scale(batch.y) - last_observed(x, batch.mask)) * batch.y_mask  # a gap counts as no change
+        change = (scaler.scale(batch.y) - last_observed(x, batch.mask)) * batch.y_mask
         products += torch.einsum("bgi,bgj->gij", z, z)
         targets += torch.einsum("bgi,bgo->gio", z, ridge.together(change).double())
-    return products, targets
+        observed += ridge.together(batch.y_mask).double().sum(0)[:, None]
+    if bool((observed == len(sampler)).all()):
+        return products, [targets]
+    return products, [targets, targets * len(sampler) / observed.clamp(min=1)]
 
 
 def _solve(products: Tensor, targets: Tensor, penalty: float) -> Tensor:
