@@ -8,31 +8,35 @@ from models.filling import fill_forward, last_observed
 
 
 class Naive(nn.Module):
-    """Tomorrow is like now: the last observed value, held over the horizon."""
+    """Tomorrow is like now: the last observed value, held over the horizon.
 
-    def __init__(self, horizon: int) -> None:
+    `otherwise` [N, F], such as the training mean, stands in for a series of which the window holds no observation.
+    """
+
+    def __init__(self, horizon: int, *, otherwise: Tensor | float = 0.0) -> None:
         super().__init__()
-        self.horizon = horizon
+        self.horizon, self.otherwise = horizon, otherwise
 
     def forward(self, x: Tensor, mask: Tensor, calendar: Tensor) -> Tensor:
-        return last_observed(x, mask).expand(-1, self.horizon, -1, -1)  # [B, H, N, F]
+        return last_observed(x, mask, otherwise=self.otherwise).expand(-1, self.horizon, -1, -1)  # [B, H, N, F]
 
 
 class SeasonalNaive(nn.Module):
     """The newest observed value of the same phase: `period` steps before the target, or 2, 3, ... periods.
 
-    Needs a window of at least one period. Where no such value was observed, the last observed value stands in.
+    Needs a window of at least one period. Where no such value was observed, the last observed value stands in, and
+    `otherwise` [N, F] where there is none at all.
     """
 
-    def __init__(self, horizon: int, period: int) -> None:
+    def __init__(self, horizon: int, period: int, *, otherwise: Tensor | float = 0.0) -> None:
         super().__init__()
-        self.horizon, self.period = horizon, period
+        self.horizon, self.period, self.otherwise = horizon, period, otherwise
 
     def forward(self, x: Tensor, mask: Tensor, calendar: Tensor) -> Tensor:
         window = x.shape[1]
         if window < self.period:
             raise ValueError(f"a season of {self.period} steps needs a window as long, not {window}")
-        forecast = last_observed(x, mask).repeat(1, self.horizon, 1, 1)  # [B, H, N, F]
+        forecast = last_observed(x, mask, otherwise=self.otherwise).repeat(1, self.horizon, 1, 1)  # [B, H, N, F]
         for lead in range(self.horizon):
             phase = slice((window + lead) % self.period, window, self.period)
             seen = mask[:, phase]

@@ -11,6 +11,6 @@ def fill_forward(x: Tensor, mask: Tensor) -> Tensor:
     return torch.where(last >= 0, x.gather(1, last.clamp(min=0)), 0.0)
 
 
-def last_observed(x: Tensor, mask: Tensor) -> Tensor:
-    """The newest observed value of each series, [B, 1, N, F]."""
-    return fill_forward(x, mask)[:, -1:]
+def last_observed(x: Tensor, mask: Tensor, *, otherwise: Tensor | float = 0.0) -> Tensor:
+    """The newest observed value of each series, [B, 1, N, F]; `otherwise` [N, F] where the window has none."""
+    return torch.where(mask.any(dim=1, keepdim=True), fill_forward(x, mask)[:, -1:], otherwise)

@@ -23,9 +23,10 @@ from pipelines.prepare import Prepared
 from pipelines.results import Backtest, Intervals
 from pipelines.ridge import fit_ridge
 from pipelines.spec import Baseline, DLinearModel, Evaluation, Model, Spec, StidModel
-from pipelines.train import Fitted, fit
+from pipelines.train import Fitted, fit, training_scaler
 
-CHUNK = 256  # samples forecast at once
+CHUNK = 256  # samples forecast at once,
+CHUNK_VALUES = 2**23  # or fewer, so that a few hundred MB are enough for thousands of nodes and long seasons
 
 
 @dataclass(frozen=True)
@@ -113,11 +114,12 @@ def _yardsticks(
 ) -> dict[str, tuple[nn.Module, int]]:
     """Name -> (forecaster, its window). A seasonal naive whose season does not fit is left out."""
     window, horizon = prepared.shape.window, prepared.shape.horizon
+    mean = training_scaler(prepared, fold.ranges.train_end).mean
     found: dict[str, tuple[nn.Module, int]] = {}
     for name in applicable(spec, prepared):
         match name:
             case "naive":
-                found[name] = Naive(horizon), window
+                found[name] = Naive(horizon, otherwise=mean), window
             case "ridge":
                 found[name] = fit_ridge(prepared, fold.ranges), window
             case "dlinear" | "stid":
@@ -128,7 +130,7 @@ def _yardsticks(
                 )
             case _:
                 period = prepared.seasons[name.removeprefix("seasonal_naive_")]
-                found[name] = SeasonalNaive(horizon, period), max(window, period)
+                found[name] = SeasonalNaive(horizon, period, otherwise=mean), max(window, period)
     return found
 
 
@@ -150,7 +152,8 @@ def forecast_at(network: nn.Module, prepared: Prepared, cutoffs: range | list[in
     horizon = prepared.shape.horizon
     starts = torch.tensor(list(cutoffs)) - (window - 1)
     sampler = WindowSampler(prepared.series, starts, window=window, horizon=horizon)
-    parts = [network(batch.x, batch.mask, batch.calendar).numpy() for batch in sampler.batches(CHUNK)]
+    size = max(1, min(CHUNK, CHUNK_VALUES // (window * prepared.shape.nodes * prepared.shape.variables)))
+    parts = [network(batch.x, batch.mask, batch.calendar).numpy() for batch in sampler.batches(size)]
     forecasts = np.concatenate(parts).astype(np.float64)
     return np.maximum(forecasts, 0.0) if prepared.is_count else forecasts
 

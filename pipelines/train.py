@@ -119,9 +119,12 @@ def fit(
 
 def new_network(prepared: Prepared, model: Model, train_end: int) -> Scaled:
     """An untrained network with a scaler that has seen the training range alone."""
+    return Scaled(build(model, prepared.shape), training_scaler(prepared, train_end))
+
+
+def training_scaler(prepared: Prepared, train_end: int) -> Scaler:
     scaler = Scaler(prepared.shape.nodes, prepared.shape.variables)
-    scaler.fit(prepared.series.values[:train_end], prepared.series.mask[:train_end])
-    return Scaled(build(model, prepared.shape), scaler)
+    return scaler.fit(prepared.series.values[:train_end], prepared.series.mask[:train_end])
 
 
 class Run:

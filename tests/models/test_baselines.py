@@ -31,3 +31,15 @@ def test_seasonal_naive_falls_back_on_the_last_value() -> None:
 def test_a_season_longer_than_the_window_is_refused() -> None:
     with pytest.raises(ValueError, match="season of 9"):
         SeasonalNaive(1, 9)(*window([1, 2, 3]))
+
+
+def test_a_series_unseen_in_the_window_is_forecast_by_what_stands_in():
+    """Not by zero, which for a level of a thousand is no yardstick."""
+    x = torch.arange(8.0).reshape(1, 4, 2, 1)
+    mask = torch.ones_like(x, dtype=torch.bool)
+    mask[:, :, 1] = False
+    mean = torch.tensor([[900.0], [1000.0]])
+    calendar = torch.zeros(1, 7, 3)
+    assert Naive(3, otherwise=mean)(x, mask, calendar)[0, :, :, 0].tolist() == [[6.0, 1000.0]] * 3
+    seasonal = SeasonalNaive(3, 4, otherwise=mean)(x, mask, calendar)[0, :, :, 0]
+    assert seasonal.tolist() == [[0.0, 1000.0], [2.0, 1000.0], [4.0, 1000.0]]

@@ -8,7 +8,7 @@ import pytest
 
 from data.dataset import DataSet
 from data.splits import Ranges
-from pipelines.evaluate import Evaluated, backtest, cut_folds
+from pipelines.evaluate import Evaluated, backtest, cut_folds, forecast_at
 from pipelines.prepare import Prepared, prepare
 from pipelines.results import Backtest
 from pipelines.spec import Evaluation, Spec
@@ -102,3 +102,26 @@ def test_refitted_models_are_scored_together(
 def test_the_clock_of_the_cutoffs_is_the_panel_s(world: tuple[Prepared, Evaluated]) -> None:
     result: Backtest = world[1].backtest
     assert result.cutoffs[0] == pd.Timestamp("2024-01-14 07:00", tz="Europe/Paris")
+
+
+def test_forecasts_do_not_depend_on_how_many_are_made_at_once(
+    world: tuple[Prepared, Evaluated], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    prepared, evaluated = world
+    cutoffs = range(319, 394)
+    monkeypatch.setattr("pipelines.evaluate.CHUNK_VALUES", 1)
+    one_by_one = forecast_at(evaluated.fitted.network, prepared, cutoffs, window=24)
+    assert one_by_one == pytest.approx(evaluated.backtest.forecasts["gru"], rel=1e-5)  # float32
+
+
+def test_the_naive_forecast_of_a_series_unseen_in_the_window_is_its_training_mean(
+    waves: Callable[..., DataSet], wave_spec: Callable[..., Spec], tmp_path: Path
+) -> None:
+    dataset, spec = waves(), wave_spec(evaluation={"baselines": ["naive"]}, training={"epochs": 1})
+    mask = dataset.panel.mask.copy()
+    mask[295:330, 1] = False
+    holed = replace(
+        dataset, panel=replace(dataset.panel, mask=mask, values=np.where(mask, dataset.panel.values, np.nan))
+    )
+    forecast = backtest(spec, prepare(spec, holed), folder=tmp_path, say=QUIET).backtest.forecasts["naive"]
+    assert forecast[0, :, 1, 0] == pytest.approx([np.nanmean(holed.panel.values[:280, 1])] * 6)
