@@ -1,6 +1,9 @@
 """One experiment becomes one MLflow run and one version of a registered model."""
 
+import os
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from importlib.metadata import distributions, version
 from pathlib import Path
@@ -59,24 +62,40 @@ def register(spec: Spec, dataset: DataSet, prepared: Prepared, evaluated: Evalua
     import mlflow
 
     store = client(spec.registry.tracking_uri)
-    mlflow.set_tracking_uri(store.tracking_uri)
-    mlflow.set_registry_uri(store.tracking_uri)
     name = spec.registered_name
     present = champion(store, name)
     artefact = load_artefact(fetch_forecaster(store, present)) if present else None
     verdict = judge(spec.registry, prepared, evaluated.backtest, artefact, present.version if present else "")
-    with mlflow.start_run(
-        experiment_id=_experiment(store, spec.name), run_name=f"{spec.model.name} {dataset.manifest.version}"
-    ) as run:
-        _log_run(store, run.info.run_id, spec, dataset, evaluated)
-        model = _log_model(spec, prepared, evaluated)
-    entry = _new_version(store, name, model, _tags(spec, dataset, evaluated, verdict), evaluated.backtest.protocol)
+    run_name = f"{spec.model.name} {dataset.manifest.version}"
+    with logging_to(store):
+        with mlflow.start_run(experiment_id=_experiment(store, spec.name), run_name=run_name) as run:
+            _log_run(store, run.info.run_id, spec, dataset, evaluated)
+            model = _log_model(spec, prepared, evaluated)
+        entry = _new_version(store, name, model, _tags(spec, dataset, evaluated, verdict), evaluated.backtest.protocol)
     if verdict.is_champion:
         crown(store, name, entry.version)
     else:
         store.set_registered_model_alias(name, CHALLENGER, entry.version)
     alias: Alias = CHAMPION if verdict.is_champion else CHALLENGER
     return Registered(name, str(entry.version), alias, run.info.run_id, store.tracking_uri, verdict.reason)
+
+
+@contextmanager
+def logging_to(store: "MlflowClient") -> Iterator[None]:
+    """MLflow's logging calls know their store from a global, which it copies to the environment; both are put back,
+    or the next experiment of this process would land in the store of this one."""
+    import mlflow
+
+    chosen = os.environ.get("MLFLOW_TRACKING_URI")
+    mlflow.set_tracking_uri(store.tracking_uri)
+    mlflow.set_registry_uri(store.tracking_uri)
+    try:
+        yield
+    finally:
+        mlflow.set_registry_uri("")
+        mlflow.set_tracking_uri(None)
+        if chosen is not None:
+            os.environ["MLFLOW_TRACKING_URI"] = chosen
 
 
 def attach_report(registered: Registered, report: Path) -> None:

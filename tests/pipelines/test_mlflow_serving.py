@@ -13,7 +13,6 @@ import httpx
 import pytest
 
 from pipelines.register import newest_window
-from pipelines.settings import tracking_uri
 
 
 @pytest.fixture(scope="module")
@@ -25,7 +24,7 @@ def scoring(tiny: Any) -> Iterator[str]:
     words = ["models", "serve", "-m", "models:/tiny@champion", "--env-manager", "local", "-p", str(port)]
     # MLflow starts uvicorn by name, as it would with the environment active
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    environment = {**os.environ, "MLFLOW_TRACKING_URI": tracking_uri(), "PATH": path}
+    environment = {**os.environ, "MLFLOW_TRACKING_URI": tiny.registered.tracking_uri, "PATH": path}
     server = subprocess.Popen([mlflow, *words], env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     url = f"http://127.0.0.1:{port}"
     try:
@@ -51,5 +50,9 @@ def test_plain_mlflow_serves_the_same_forecast(tiny: Any, scoring: str) -> None:
     served = [row["forecast"] for row in answer.json()["predictions"]]
     from pipelines.experiment import load_champion
 
-    expected = load_champion("tiny")[0].forecast_panel(tiny.trained.prepared.panel)["forecast"].to_list()
+    expected = (
+        load_champion("tiny", uri=tiny.registered.tracking_uri)[0]
+        .forecast_panel(tiny.trained.prepared.panel)["forecast"]
+        .to_list()
+    )
     assert served == pytest.approx(expected)

@@ -1,5 +1,6 @@
 """Against a real MLflow store: what is registered can be loaded by MLflow alone, and the best serves."""
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -77,6 +78,9 @@ def test_the_life_of_a_registered_model(
     assert rows["1"].dataset_version == dataset.manifest.version
 
     run_is_complete(first.run_id, work)
+    # the next experiment of this process chooses its own store
+    assert "MLFLOW_TRACKING_URI" not in os.environ
+    mlflow.set_tracking_uri(first.tracking_uri)
     mlflow_alone_forecasts_the_same("1", work)
     fresh_observations_are_what_counts(work)
 
