@@ -29,13 +29,13 @@ class Batch:
 class Series:
     """A panel as tensors on one device."""
 
-    values: Tensor  # [T, N, F] float32, 0 where not observed
+    values: Tensor  # [T, N, F] float64, 0 where not observed
     mask: Tensor  # [T, N, F] bool
     calendar: Tensor  # [T, 3]
 
     @classmethod
     def of(cls, panel: Panel, calendar: np.ndarray, device: torch.device | str = "cpu") -> "Series":
-        values = np.where(panel.mask, panel.values, 0.0).astype(np.float32)
+        values = np.where(panel.mask, panel.values, 0.0)
         arrays = values, panel.mask, calendar.astype(np.float32)
         return cls(*(torch.from_numpy(np.ascontiguousarray(a)).to(device) for a in arrays))
 
@@ -44,7 +44,7 @@ class Series:
         return sum(part.nbytes for part in (self.values, self.mask, self.calendar))
 
     def near(self, device: torch.device, *, free_bytes: int | None = None) -> "Series":
-        """On the device where at most half of its free memory goes for it; else where it is, for batches to be moved."""
+        """On the device where at most half of its free memory goes for it; else where it is: batches are moved."""
         if device.type == "cuda" and free_bytes is None:
             free_bytes = torch.cuda.mem_get_info(device)[0]
         if free_bytes is not None and self.bytes > free_bytes / 2:

@@ -21,12 +21,16 @@ class Forecaster(Protocol):
 
 
 class Scaler(nn.Module):
-    """Mean and standard deviation of each series, fitted on the training range and saved with the weights."""
+    """Mean and standard deviation of each series, fitted on the training range and saved with the weights.
+
+    In double precision: a meter that reads a billion and moves by ten is constant in single precision. What a network
+    sees is scaled, and single.
+    """
 
     def __init__(self, nodes: int, variables: int) -> None:
         super().__init__()
-        self.register_buffer("mean", torch.zeros(nodes, variables))  # [N, F]
-        self.register_buffer("std", torch.ones(nodes, variables))  # [N, F]
+        self.register_buffer("mean", torch.zeros(nodes, variables, dtype=torch.float64))  # [N, F]
+        self.register_buffer("std", torch.ones(nodes, variables, dtype=torch.float64))  # [N, F]
 
     mean: Tensor
     std: Tensor
@@ -39,11 +43,11 @@ class Scaler(nn.Module):
         variance = ((exact - mean) ** 2 * mask).sum(0) / count
         self.mean.copy_(mean)
         std = variance.sqrt()
-        self.std.copy_(torch.where(std > 1e-6 * mean.abs().clamp(min=1e-6), std, torch.ones_like(std)))
+        self.std.copy_(torch.where(std > 1e-9 * mean.abs().clamp(min=1e-6), std, torch.ones_like(std)))
         return self
 
     def scale(self, values: Tensor) -> Tensor:
-        return (values - self.mean) / self.std
+        return ((values - self.mean) / self.std).float()
 
     def unscale(self, values: Tensor) -> Tensor:
         return values * self.std + self.mean

@@ -16,10 +16,10 @@ from data.panel import Panel
 from data.regular import floor_to, steps_after, steps_until
 from pipelines.artefact import Artefact, load_artefact
 from pipelines.intervals import LEVELS
+from pipelines.prepare import LARGEST
 
 QUANTILES = (0.05, 0.5, 0.95)
 YEARS = (1900, 2100)  # beyond them a time is a mistake, and the libraries disagree about clocks
-LARGEST = 1e30  # squares and sums of larger values leave the range of float32
 
 
 class Predictor:
@@ -89,7 +89,7 @@ class Predictor:
 
     @torch.no_grad()
     def _point(self, values: np.ndarray, mask: np.ndarray, clock: np.ndarray) -> np.ndarray:
-        x = torch.from_numpy(np.where(mask, values, 0.0).astype(np.float32))[None]
+        x = torch.from_numpy(np.where(mask, values, 0.0))[None]
         forecast = self.network(x, torch.from_numpy(mask)[None], torch.from_numpy(clock)[None])[0]
         return self._not_below_zero(forecast.double().numpy())
 

@@ -13,6 +13,7 @@ import torch
 
 from data.calendar import calendar
 from data.dataset import DataSet
+from data.errors import DataError
 from data.panel import Panel
 from data.regular import absolute_step
 from data.splits import Ranges, cut_ranges
@@ -22,6 +23,7 @@ from pipelines.spec import OdData, Spec, Task, TripData
 from pipelines.zoo import Shape
 
 MINUTES_A_DAY = 1440
+LARGEST = 1e30  # squares and sums of larger values leave the range of float32
 SEASONS = {"d": {"week": 7, "year": 365}, "w": {"year": 52}, "mo": {"year": 12}, "q": {"year": 4}, "y": {}}
 
 
@@ -47,8 +49,9 @@ class Prepared:
 
 
 def prepare(spec: Spec, dataset: DataSet) -> Prepared:
-    """Raises SpecError where the task does not fit the data."""
+    """Raises SpecError where the task does not fit the data, DataError for a value that no network can take."""
     panel = _chosen_variables(spec.task, dataset.panel)
+    _refuse_immense(panel)
     seasons = seasons_of(panel.interval)
     window, horizon = _lengths(spec.task, len(panel.index), panel.interval, seasons)
     split = spec.task.split
@@ -123,6 +126,16 @@ def _chosen_variables(task: Task, panel: Panel) -> Panel:
     if missing:
         raise SpecError(f"task.target: no variable {missing[0]!r}; the data has {', '.join(panel.variables)}")
     return panel.choose(list(panel.nodes), wanted)
+
+
+def _refuse_immense(panel: Panel) -> None:
+    immense = np.argwhere(panel.mask & (np.abs(np.where(panel.mask, panel.values, 0.0)) > LARGEST))
+    if len(immense):
+        step, node, variable = immense[0]
+        raise DataError(
+            f"{panel.variables[variable]} of {panel.nodes[node]!r} at {panel.index[step].isoformat()} is "
+            f"{panel.values[step, node, variable]:g}; values beyond {LARGEST:g} are no observations"
+        )
 
 
 def _lengths(task: Task, steps: int, interval: str, seasons: dict[str, int]) -> tuple[int, int]:

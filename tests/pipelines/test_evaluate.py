@@ -125,3 +125,17 @@ def test_the_naive_forecast_of_a_series_unseen_in_the_window_is_its_training_mea
     )
     forecast = backtest(spec, prepare(spec, holed), folder=tmp_path, say=QUIET).backtest.forecasts["naive"]
     assert forecast[0, :, 1, 0] == pytest.approx([np.nanmean(holed.panel.values[:280, 1])] * 6)
+
+
+def test_a_series_of_a_billion_that_moves_by_ten_keeps_its_movement(
+    waves: Callable[..., DataSet], wave_spec: Callable[..., Spec], tmp_path: Path
+) -> None:
+    """In single precision its neighbours are 64 apart, and every forecast is as wrong as any other."""
+    dataset, spec = waves(missing=0), wave_spec(evaluation={"baselines": ["naive", "ridge"]})
+    high = replace(dataset, panel=replace(dataset.panel, values=dataset.panel.values + 1e9))
+    low, raised = (
+        backtest(spec, prepare(spec, each), folder=tmp_path / name, say=QUIET)
+        for name, each in (("low", dataset), ("high", high))
+    )
+    for model in ("gru", "naive", "ridge"):
+        assert raised.backtest.total(model, "mae") == pytest.approx(low.backtest.total(model, "mae"), rel=1e-3)

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from data.dataset import DataSet
+from data.errors import DataError
 from pipelines.errors import SpecError
 from pipelines.prepare import persistence_is_closer, prepare, seasons_of, slots_per_day
 from pipelines.spec import Spec
@@ -60,6 +61,15 @@ def test_an_unknown_variable_is_told_with_those_there_are(
 ) -> None:
     with pytest.raises(SpecError, match="no variable 'inflow'; the data has y"):
         prepare(wave_spec(task={"target": ["inflow"]}), waves())
+
+
+def test_a_value_beyond_all_measure_is_told_with_its_place(
+    waves: Callable[..., DataSet], wave_spec: Callable[..., Spec]
+) -> None:
+    dataset = waves(missing=0)
+    dataset.panel.values[30, 1] = 1e39
+    with pytest.raises(DataError, match=r"y of 'n1' at 2024-01-02T06:00:00\+01:00 is 1e\+39"):
+        prepare(wave_spec(), dataset)
 
 
 def test_the_busiest_nodes_come_first(waves: Callable[..., DataSet], wave_spec: Callable[..., Spec]) -> None:
