@@ -17,6 +17,7 @@ from torch import nn
 from data.splits import Ranges
 from data.windows import WindowSampler
 from models.baselines import Naive, SeasonalNaive
+from pipelines.errors import TrainingError
 from pipelines.intervals import Bounds, Calibration, adaptive_bounds, calibrate, measure_intervals, split_bounds
 from pipelines.metrics import naive_error, score
 from pipelines.prepare import Prepared
@@ -46,12 +47,17 @@ class Fold:
 
 
 def backtest(spec: Spec, prepared: Prepared, *, folder: Path, say: Callable[[str], None] = print) -> Evaluated:
-    """Fit, forecast and score. `folder` keeps what was trained, so that an equal run need not train again."""
+    """Fit, forecast and score. `folder` keeps what was trained, so that an equal run need not train again.
+
+    Raises TrainingError where there is nothing to learn from or to score.
+    """
     folds = cut_folds(prepared.ranges, spec.evaluation, horizon=prepared.shape.horizon)
-    parts = [_run_fold(spec, prepared, fold, folder, say) for fold in folds]
-    forecasts = {name: np.concatenate([part.forecasts[name] for part in parts]) for name in parts[0].forecasts}
     cutoffs = [cutoff for fold in folds for cutoff in fold.cutoffs]
     truth, mask = targets_at(prepared, cutoffs)
+    if not mask.any():
+        raise TrainingError("the test range holds no observed target, so nothing can be scored; change task.split")
+    parts = [_run_fold(spec, prepared, fold, folder, say) for fold in folds]
+    forecasts = {name: np.concatenate([part.forecasts[name] for part in parts]) for name in parts[0].forecasts}
     intervals, calibration = _intervals(spec.evaluation, parts, prepared.is_count, truth, mask)
     values, seen = prepared.panel.values[: prepared.ranges.train_end], prepared.panel.mask[: prepared.ranges.train_end]
     unit = naive_error(values, seen, mase_season(prepared))

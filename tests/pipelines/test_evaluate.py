@@ -8,6 +8,7 @@ import pytest
 
 from data.dataset import DataSet
 from data.splits import Ranges
+from pipelines.errors import TrainingError
 from pipelines.evaluate import Evaluated, backtest, cut_folds, forecast_at
 from pipelines.prepare import Prepared, prepare
 from pipelines.results import Backtest
@@ -139,3 +140,17 @@ def test_a_series_of_a_billion_that_moves_by_ten_keeps_its_movement(
     )
     for model in ("gru", "naive", "ridge"):
         assert raised.backtest.total(model, "mae") == pytest.approx(low.backtest.total(model, "mae"), rel=1e-3)
+
+
+def test_a_test_range_without_an_observation_is_told_before_training(
+    waves: Callable[..., DataSet], wave_spec: Callable[..., Spec], tmp_path: Path
+) -> None:
+    dataset, spec = waves(), wave_spec()
+    mask = dataset.panel.mask.copy()
+    mask[320:] = False
+    blind = replace(
+        dataset, panel=replace(dataset.panel, mask=mask, values=np.where(mask, dataset.panel.values, np.nan))
+    )
+    with pytest.raises(TrainingError, match=r"the test range holds no observed target.*change task\.split"):
+        backtest(spec, prepare(spec, blind), folder=tmp_path, say=QUIET)
+    assert not list(tmp_path.iterdir())
