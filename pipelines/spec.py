@@ -248,7 +248,7 @@ class Evaluation(Table):
     baselines: list[Baseline] = Field(
         list(get_args(Baseline)), description="the yardsticks; those that do not fit the data are left out"
     )
-    interval_level: float = Field(0.9, gt=0.5, lt=1)
+    interval_level: float = Field(0.9, gt=0.5, le=0.99)  # as far as the calibration reaches
     intervals: Literal["split", "adaptive"] = Field("split", description="which conformal variant is served")
     stride: int = Field(1, ge=1, description="steps between the cutoffs of the backtest")
     refits: int = Field(1, ge=1, description="how often the models are fitted anew along the test range")

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from pipelines.errors import SpecError
+from pipelines.intervals import LEVELS
 from pipelines.spec import BUNDLED, bundled_names, load_spec, parse_spec
 from pipelines.template import spec_template
 
@@ -105,3 +106,11 @@ def test_equal_settings_have_equal_digests_and_others_have_not() -> None:
     other = parse_spec(nyc(training={"seed": 1}), folder=Path("a"))
     assert first.digest() == same.digest() != other.digest()
     assert first.digest("data", "task") == other.digest("data", "task")
+
+
+def test_intervals_that_the_calibration_cannot_give_are_refused() -> None:
+    """Its outermost quantiles are 0.5 % and 99.5 %; a level of 0.999 gave those without a word."""
+    with pytest.raises(SpecError, match=r"evaluation\.interval_level: 0\.999: .*less than or equal to 0\.99"):
+        parse_spec(nyc(evaluation={"interval_level": 0.999}), folder=Path())
+    widest = parse_spec(nyc(evaluation={"interval_level": 0.99}), folder=Path()).evaluation.interval_level
+    assert pytest.approx((LEVELS[0], LEVELS[-1])) == ((1 - widest) / 2, (1 + widest) / 2)
