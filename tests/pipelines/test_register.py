@@ -17,7 +17,7 @@ from data.errors import DataError
 from pipelines.errors import RegistryError
 from pipelines.experiment import Trained, enrol, load_champion, train
 from pipelines.predict import Predictor, quantile_name
-from pipelines.register import newest_window, registration_key
+from pipelines.register import logging_to, newest_window, registration_key
 from pipelines.registry import client, fetch_forecaster, promote, roll_back, versions
 from pipelines.spec import Spec
 
@@ -80,8 +80,8 @@ def test_the_life_of_a_registered_model(
     run_is_complete(first.run_id, work)
     # the next experiment of this process chooses its own store
     assert "MLFLOW_TRACKING_URI" not in os.environ
-    mlflow.set_tracking_uri(first.tracking_uri)
-    mlflow_alone_forecasts_the_same("1", work)
+    with logging_to(client()):
+        mlflow_alone_forecasts_the_same("1", work)
     fresh_observations_are_what_counts(work)
 
 
