@@ -23,15 +23,23 @@ AMBIGUOUS = "ambiguous local time"
 REPEATED = "repeated local hour"
 
 WALL = ("%Y-%m-%d %H:%M:%S", "%Y-%m-%dT%H:%M:%S%.f", "%Y-%m-%d %H:%M:%S%.f", "%Y-%m-%d", "%Y-%m-%d %H:%M")
+NAMED = tuple(f"%d %B %Y{clock}" for clock in ("", " %H:%M", " %H:%M:%S%.f"))  # %B also reads Jan
 WITH_OFFSET = ("%+", "%Y-%m-%d %H:%M%z")
 SPELLINGS = (
     (r"^(\d{4})[-/](\d{1,2})[-/](\d{1,2})[T ]", "$1-$2-$3 "),
     (r"^(\d{4})/(\d{1,2})/(\d{1,2})$", "$1-$2-$3"),
     (r"^(\d{4})[-/](\d{2})$", "$1-$2-01"),
+    (r"^(\d{4})(\d{2})(\d{2})$", "$1-$2-$3"),
+    (r"^([12]\d{3})$", "$1-01-01"),
+    *((rf"^(\d{{4}})[- ]?[qQ]{quarter}$", f"$1-{3 * quarter - 2:02d}-01") for quarter in (1, 2, 3, 4)),
+    (r"^(\d{1,2})[- ]([A-Za-z]+)\.?[- ,]+(\d{4})", "$1 $2 $3"),
+    (r"^([A-Za-z]+)\.?[- ](\d{1,2}),?[- ]+(\d{4})", "$2 $1 $3"),
+    (r"^([A-Za-z]+)\.?[- ,]+(\d{4})$", "1 $1 $2"),
     (r"[zZ]$", "+00:00"),
     (r"(:\d{2}(?:\.\d+)?[+-]\d{2})$", "$1:00"),  # PostgreSQL writes +01 for +01:00
 )
-DAY_OR_MONTH = r"^(\d{1,2})[/.-](\d{1,2})[/.-](\d{4})"
+DAY_OR_MONTH = r"^(\d{1,2})[/.-](\d{1,2})(?:[/.-](\d{4})|[/.](\d{2})\b)"
+CENTURIES = ((r"^(\d+/\d+)/([0-6]\d)\b", "$1/20$2"), (r"^(\d+/\d+)/([7-9]\d)\b", "$1/19$2"))  # as POSIX has it
 CLOCKS = ("", " %H:%M", " %H:%M:%S%.f", " %I:%M %p", " %I:%M:%S %p")
 DAY_FIRST = tuple(f"%d/%m/%Y{clock}" for clock in CLOCKS)
 MONTH_FIRST = tuple(f"%m/%d/%Y{clock}" for clock in CLOCKS)
@@ -150,7 +158,7 @@ def _year_first(times: pl.Series) -> tuple[pl.Series, pl.Series]:
         return wall, _nulls(times, "UTC")
     for pattern, spelling in SPELLINGS:  # so that few formats have to be tried
         left = left.str.replace(pattern, spelling)
-    return pl.select(pl.coalesce(wall, _first_that_fits(left, WALL))).to_series(), _first_that_fits(
+    return pl.select(pl.coalesce(wall, _first_that_fits(left, WALL + NAMED))).to_series(), _first_that_fits(
         left, WITH_OFFSET, "UTC"
     )
 
@@ -174,7 +182,10 @@ def _day_or_month_first(frame: pl.LazyFrame, column: str) -> tuple[str, ...]:
 
 
 def _slashed(times: pl.Series, formats: Sequence[str]) -> pl.Series:
-    return _first_that_fits(times.str.strip_chars().str.replace(DAY_OR_MONTH, "$1/$2/$3"), formats)
+    text = times.str.strip_chars().str.replace(DAY_OR_MONTH, "$1/$2/$3$4")
+    for short, full in CENTURIES:
+        text = text.str.replace(short, full)
+    return _first_that_fits(text, formats)
 
 
 def _first_that_fits(text: pl.Series, formats: Sequence[str], zone: str | None = None) -> pl.Series:

@@ -26,12 +26,15 @@ def infer_interval(times: pl.DataFrame) -> str:
     if gaps.is_empty():
         raise DataError("no series has two different times, so the interval can't be told; set data.interval")
     unit, length = _most_common(gaps)
+    fits = (gaps[unit] % length == 0).fill_null(False)
+    if fits.mean() < ENOUGH:  # type: ignore[operator]
+        raise DataError(_disagreement(gaps, fits))
     if unit == "microseconds" and length % MINUTE:
-        raise DataError(f"times are {length / 1e6:g} seconds apart; an interval is a whole number of minutes or more")
-    interval, fits = _in_words(unit, length), gaps[unit] % length == 0
-    if fits.fill_null(False).mean() < ENOUGH:  # type: ignore[operator]
-        raise DataError(_disagreement(gaps, fits.fill_null(False)))
-    return interval
+        raise DataError(
+            f"times are {length / 1e6:g} seconds apart; an interval is a whole number of minutes or more: "
+            "bring each series to one row a minute or more first"
+        )
+    return _in_words(unit, length)
 
 
 def _gaps(times: pl.DataFrame) -> pl.DataFrame:
@@ -90,5 +93,6 @@ def _disagreement(gaps: pl.DataFrame, fits: pl.Series) -> str:
     )
     return (
         f"no single interval fits the times: the gap is {' but '.join(told)} "
-        f"({(~fits).sum():,} of {len(fits):,} gaps disagree); set data.interval, or mend the times"
+        f"({(~fits).sum():,} of {len(fits):,} gaps disagree); "
+        "bring each series to one row a step first, or set data.interval where few rows are off it"
     )

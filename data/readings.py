@@ -19,13 +19,12 @@ from data.dataset import Rejections
 from data.errors import DataError
 from data.interval import infer_interval
 from data.regular import MICROSECOND, absolute_step, floor_to
-from data.rejections import DUPLICATE, OUTSIDE, outside
+from data.rejections import DUPLICATE, OFF_CLOCK, OUTSIDE, outside
 from data.sources import readable
 from data.zones import in_order
 
 NO_ID = "no series id"
 NOT_A_NUMBER = "not a number"
-OFF_CLOCK = "off the clock"
 REASONS = (UNPARSABLE, NONEXISTENT, AMBIGUOUS, NO_ID, NOT_A_NUMBER, OUTSIDE, OFF_CLOCK, DUPLICATE)
 MOVED = "moved to the start of its step"
 MISSING = ("", "na", "n/a", "#n/a", "nan", "null", "none", "-")  # how files write that there is no value
@@ -162,9 +161,10 @@ def _require_some_numbers(rows: pl.DataFrame, source: Source) -> None:
         if len(given) and given.is_infinite().all():
             first = source.frame.select(pl.col(column).cast(pl.String)).filter(pl.col(column).str.strip_chars() != "")
             word = first.head(1).collect().item()
+            decimals = "write decimals with a point, or " if "," in word else ""
             raise DataError(
                 f"{source.files[0]}: column {column!r} has no numbers, only entries such as {word!r}; "
-                "leave it out of the values (`columns.ignore` of a wide file)"
+                f"{decimals}leave it out of the values (`columns.ignore` of a wide file)"
             )
 
 

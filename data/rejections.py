@@ -11,7 +11,13 @@ from data.errors import DataError, TooManyRejected
 
 OUTSIDE = "outside the span"
 UNKNOWN_ZONE = "unknown zone"
+OFF_CLOCK = "off the clock"
 DUPLICATE = "duplicate"
+HINTS = {
+    UNPARSABLE: "times are read as 2024-03-01 08:00, 2024-03, 2024Q1, 31/12/2024 or 31 Dec 2024; "
+    "numbers of steps (1, 2, 3) and of seconds are not: write dates",
+    OFF_CLOCK: "rows between the steps are not averaged: bring each series to one row a step first",
+}
 TIME_REASONS = (UNPARSABLE, NONEXISTENT, AMBIGUOUS)
 
 
@@ -80,4 +86,5 @@ def _example(rejections: Rejections) -> str:
     if rows.is_empty():
         return ""
     cells = ", ".join(f"{column}={value}" for column, value in rows.row(0, named=True).items())
-    return f"the first {worst!r} is {cells}; "
+    hint = f"{HINTS[worst]}; " if worst in HINTS else ""
+    return f"the first {worst!r} is {cells}; {hint}"

@@ -54,6 +54,8 @@ def read_long(
     `unobserved` are local in `timezone` where they have no offset. `difference` turns running totals into what came
     anew in each step. Raises DataError, and TooManyRejected with the examples.
     """
+    if not values:
+        raise DataError("data.columns.values names no column; name what was measured")
     frame = scan_all(files, [id, time, *values])
     schema = frame.collect_schema()
     source = Source(

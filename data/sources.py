@@ -19,6 +19,10 @@ from data.errors import DataError
 
 SUFFIXES = (".csv", ".csv.gz", ".tsv", ".tsv.gz", ".parquet")
 SEPARATORS = ",;\t|"
+CAUSES = {  # what a reader's words for a broken file mean for whoever made it
+    "invalid utf-8": "its text is not UTF-8; save it as UTF-8",
+    "found more fields": "a row has more cells than the first line names columns",
+}
 HEADER_BYTES = 65_536  # the first line of a file is no longer than this
 
 
@@ -111,7 +115,7 @@ def readable(files: Sequence[Path]) -> Iterator[None]:
     except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError, UnicodeDecodeError) as error:
         culprit = files[0] if len(files) == 1 else _first_broken(files)
         where = str(culprit) if culprit else f"{files[0]} and {len(files) - 1} more do not fit together"
-        raise DataError(f"{where}: can't be read: {_first_line(error)}; is it damaged, or of another kind?") from None
+        raise DataError(f"{where}: can't be read: {_cause(_first_line(error))}") from None
 
 
 def _first_broken(files: Sequence[Path]) -> Path | None:
@@ -121,6 +125,11 @@ def _first_broken(files: Sequence[Path]) -> Path | None:
         except (DataError, pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError):
             return file
     return None
+
+
+def _cause(told: str) -> str:
+    known = next((cause for words, cause in CAUSES.items() if words in told.lower()), None)
+    return known or f"{told}; is it damaged, or of another kind?"
 
 
 def _first_line(error: BaseException) -> str:

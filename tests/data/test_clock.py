@@ -36,15 +36,32 @@ def read(values, timezone="UTC", repeated_hour="first", dtype=None):
         "2024/03/01 08:05:00",
         "2024/3/1 8:05",
         " 2024-03-01 08:05:00.000000 ",
+        "1 March 2024 08:05",
+        "01-Mar-2024 08:05:00",
+        "Mar 1, 2024 08:05",
     ],
 )
 def test_one_instant_is_understood_in_every_common_spelling(text):
     assert read([text])["instant"].to_list() == [datetime(2024, 3, 1, 8, 5, tzinfo=UTC)]
 
 
-@pytest.mark.parametrize("text", ["2024-03-01", "2024/03/01", "2024-03"])
+@pytest.mark.parametrize(
+    "text", ["2024-03-01", "2024/03/01", "2024-03", "20240301", "1-Mar-2024", "March 2024", "Mar. 1, 2024"]
+)
 def test_a_date_begins_at_local_midnight(text):
     assert read([text], NEW_YORK)["instant"].to_list() == [datetime(2024, 3, 1, 5, tzinfo=UTC)]
+
+
+@pytest.mark.parametrize(
+    ("text", "month"), [("2024", 1), ("2024Q1", 1), ("2024-Q2", 4), ("2024 q3", 7), ("2024Q4", 10)]
+)
+def test_years_and_quarters_begin_on_their_first_day(text, month):
+    assert read([text])["instant"].to_list() == [datetime(2024, month, 1, tzinfo=UTC)]
+
+
+@pytest.mark.parametrize(("text", "year"), [("1/22/20", 2020), ("12/31/69", 2069), ("31.12.70", 1970)])
+def test_years_of_two_digits_are_of_this_century_or_the_last(text, year):
+    assert read([text])["instant"].dt.year().to_list() == [year]
 
 
 def test_spellings_may_change_from_row_to_row():

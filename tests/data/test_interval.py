@@ -73,8 +73,14 @@ def test_gaps_that_disagree_are_named():
         infer_interval(times)
     assert str(error.value) == (
         "no single interval fits the times: the gap is 1:00:00 before 2024-01-01 01:00 in series 'a' but "
-        "0:25:00 before 2024-01-01 01:25 in series 'a' (1 of 3 gaps disagree); set data.interval, or mend the times"
+        "0:25:00 before 2024-01-01 01:25 in series 'a' (1 of 3 gaps disagree); "
+        "bring each series to one row a step first, or set data.interval where few rows are off it"
     )
+
+
+def test_times_at_odd_seconds_are_called_irregular_not_short():
+    with pytest.raises(DataError, match="no single interval fits the times.*one row a step first"):
+        infer_interval(frame(["2024-01-01 00:00:00", "2024-01-01 01:28:25", "2024-01-01 01:31:07"]))
 
 
 def test_a_single_time_has_no_interval():

@@ -376,3 +376,24 @@ def test_variables_in_different_intervals_are_an_error(tmp_path):
 def test_columns_that_leave_nothing_for_values_are_an_error(tmp_path):
     with pytest.raises(DataError, match="no column is left for values"):
         read_wide({"y": write(tmp_path, "time,a\n2024-01-01,1\n")}, ignore=["a"])
+
+
+def test_numbers_of_steps_are_refused_with_what_is_read_instead(tmp_path):
+    file = tmp_path / "steps.csv"
+    file.write_text("unique_id,ds,y\na,1,5\na,2,6\na,3,7\n")
+    with pytest.raises(DataError, match=r"ds=1, y=5; times are read as .*numbers of steps \(1, 2, 3\).* are not"):
+        read_long([file])
+
+
+def test_rows_between_the_steps_are_refused_with_what_to_do(tmp_path):
+    file = tmp_path / "odd.csv"
+    file.write_text("unique_id,ds,y\n" + "\n".join(f"a,2024-01-01 0{h}:{h}7,5" for h in range(6)))
+    with pytest.raises(DataError, match="not averaged: bring each series to one row a step first"):
+        read_long([file], interval="1h")
+
+
+def test_a_mapping_without_values_is_refused(tmp_path):
+    file = tmp_path / "a.csv"
+    file.write_text("unique_id,ds,y\na,2024-01-01,5\n")
+    with pytest.raises(DataError, match=r"data\.columns\.values names no column"):
+        read_long([file], values=[])

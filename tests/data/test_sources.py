@@ -91,7 +91,14 @@ def test_damage_found_only_while_reading_names_the_broken_one_of_several(tmp_pat
 def test_a_csv_row_with_too_many_cells_is_an_error_not_a_guess(tmp_path):
     file = tmp_path / "a.csv"
     file.write_text("x,y\n1,2\n1,2,3\n")
-    with pytest.raises(DataError, match=r"a\.csv: can't be read"), readable([file]):
+    with pytest.raises(DataError, match=r"a\.csv: can't be read: a row has more cells"), readable([file]):
+        scan(file).collect()
+
+
+def test_text_in_another_encoding_is_told_to_be_saved_as_utf_8(tmp_path):
+    file = tmp_path / "a.csv"
+    file.write_bytes("x,y\nÅrhus,1\n".encode("latin-1"))
+    with pytest.raises(DataError, match="not UTF-8; save it as UTF-8"), readable([file]):
         scan(file).collect()
 
 
