@@ -1,6 +1,8 @@
 """The command line. Every command imports what it needs inside, so that `--help` answers at once."""
 
+import errno
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Literal, Optional
 
@@ -27,6 +29,9 @@ app = typer.Typer(
 models_app = typer.Typer(no_args_is_help=False, help="List, promote and roll back registered models.")
 app.add_typer(models_app, name="models", invoke_without_command=True, rich_help_panel="Serving")
 
+STOPPED = "stopped; what was trained so far is kept, and the same command goes on from there"
+FREE_SPACE = "; free some space, or choose another FLOCKCAST_HOME"
+
 SpecPath = Annotated[
     str, typer.Argument(metavar="SPEC", help="A TOML file, or the name of a bundled spec.", show_default=False)
 ]
@@ -38,14 +43,22 @@ def main() -> None:
     try:
         app()
     except KeyboardInterrupt:
-        _fail("stopped; what was trained so far is kept, and the same command goes on from there", 130)
+        _fail(STOPPED, 130)
+    except SystemExit as left:  # typer makes one of Ctrl-C, and says nothing
+        if left.code == 130:
+            _fail(STOPPED, 130)
+        raise
     except BrokenPipeError:
         sys.exit(141)
     except Exception as error:
         code = _exit_code(error)
         if code is None:
             raise
-        _fail(str(error), code)
+        _fail(str(error) + (FREE_SPACE if _disk_is_full(error) else ""), code)
+
+
+def _disk_is_full(error: Exception) -> bool:
+    return isinstance(error, OSError) and error.errno == errno.ENOSPC
 
 
 def _exit_code(error: Exception) -> int | None:
@@ -55,7 +68,8 @@ def _exit_code(error: Exception) -> int | None:
 
     if isinstance(error, (FlockcastError, DataError)):
         return int(getattr(error, "exit_code", 2))
-    return 1 if isinstance(error, OSError) and error.filename is not None else None
+    a_file = isinstance(error, OSError) and error.filename is not None
+    return 1 if a_file or _disk_is_full(error) else None
 
 
 def _fail(message: str, code: int) -> None:
@@ -136,6 +150,7 @@ def check(spec: SpecPath) -> None:
         f"model       {chosen.model.name}: {shape.window} steps of {prepared.panel.interval} in, {shape.horizon} out"
     )
     typer.echo(f"series      {shape.nodes} nodes x {shape.variables} variables ({', '.join(prepared.panel.variables)})")
+    typer.echo(f"observed    {prepared.panel.mask.mean():.1%} of the values")
     typer.echo(f"training    {index[0]} to {index[ranges.train_end - 1]}")
     typer.echo(f"validation  to {index[ranges.validation_end - 1]}")
     typer.echo(f"test        to {index[-1]}")
@@ -218,7 +233,8 @@ def serve(
     """Answer POST /v1/forecasts with the champion of each registered model."""
     from pipelines.serve import serve as listen
 
-    listen(host=host, port=port)
+    with suppress(KeyboardInterrupt):  # how a server is stopped
+        listen(host=host, port=port)
 
 
 @app.command(rich_help_panel="Serving")
@@ -269,10 +285,14 @@ def models(
 ) -> None:
     """List registered versions; promote or roll back one."""
     if context.invoked_subcommand is None:
+        from pipelines.errors import RegistryError
         from pipelines.registry import versions
         from pipelines.tables import version_table
 
-        typer.echo(version_table(versions(name)))
+        found = versions(name)
+        if name and not found:
+            raise RegistryError(f"no model is called {name}; `flockcast models` lists them all")
+        typer.echo(version_table(found))
 
 
 @models_app.command()

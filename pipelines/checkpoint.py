@@ -1,6 +1,8 @@
 """Files that are whole or absent, and the state of a training run in one of them."""
 
+import errno
 import os
+import shutil
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -15,6 +17,7 @@ from torch import Tensor, nn
 from pipelines.errors import StoreError
 
 FULL_DISK = (OSError, RuntimeError, SafetensorError, pl.exceptions.PolarsError)  # as plain Python, torch, ... report it
+FULL_BYTES = 64 * 1024  # of what is left when a block of a file no longer fits
 
 
 @dataclass
@@ -40,10 +43,19 @@ def write_whole(path: Path, write: Callable[[Path], None]) -> None:
             os.fsync(file.fileno())
         beside.replace(path)
     except FULL_DISK as error:
-        raise StoreError(f"can't write {path}: {error}; free space or choose another FLOCKCAST_HOME") from error
+        raise StoreError(f"can't write {path}: {_reason(error, path.parent)}") from error
     finally:
         if beside.exists():
             beside.unlink()
+
+
+def _reason(error: Exception, folder: Path) -> str:
+    """In a person's words: on a full disk torch speaks of positions in its own file."""
+    if isinstance(error, OSError) and error.errno != errno.ENOSPC:
+        return f"{error.strerror}; choose another place (for the store, set FLOCKCAST_HOME)"
+    if isinstance(error, OSError) or shutil.disk_usage(folder).free < FULL_BYTES:
+        return "the disk is full; free some space, or choose another FLOCKCAST_HOME"
+    return str(error)
 
 
 def save_progress(path: Path, progress: Progress, network: nn.Module, optimizer: torch.optim.Optimizer) -> None:

@@ -1,5 +1,6 @@
 """The command line as a person meets it: help at once, one message for a mistake, nothing half-written."""
 
+import errno
 import re
 import subprocess
 import sys
@@ -187,6 +188,31 @@ def test_a_corrupt_parquet_file_is_named(mine: Path, run: Run) -> None:
     assert "data.parquet" in wrong
 
 
+def test_stopping_by_ctrl_c_says_what_is_kept(run: Run, mine: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("pipelines.ingest.ingest", interrupted)
+    code, _, wrong = run("train", "mine.toml")
+    assert code == 130
+    assert wrong.startswith("error: stopped; what was trained so far is kept")
+
+
+def test_a_disk_that_fills_up_anywhere_is_one_message(run: Run, mine: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")  # as a copy within MLflow raises it: no file named
+
+    monkeypatch.setattr("pipelines.ingest.ingest", full)
+    code, _, wrong = run("train", "mine.toml")
+    assert code == 1
+    assert "No space left on device; free some space" in wrong
+
+
+def test_check_shows_how_much_a_stray_date_leaves_unobserved(mine: Path, run: Run) -> None:
+    write(mine, [*long_rows(hours=40, ids=("a",)), "a,2024-03-01 00:00,5"])
+    assert "observed    2.8% of the values" in run("check", "mine.toml")[1]
+
+
 def test_a_store_that_cannot_be_written_is_one_message(mine: Path, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     write(mine, long_rows())
     (mine / "file").write_text("")
@@ -215,6 +241,7 @@ def test_the_models_of_a_registry_are_listed(tiny: "object", run: Run) -> None:
     assert code == 0
     assert re.search(r"tiny +1 +champion +gru", told)
     assert run("models", "promote", "tiny", "7")[0] == 1
+    assert run("models", "--name", "nobody")[2].startswith("error: no model is called nobody")
     assert run("models", "rollback", "tiny")[2].startswith("error: version 1 is the first champion")
 
 
