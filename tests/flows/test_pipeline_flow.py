@@ -1,1 +1,0 @@
-"""The main job as Prefect shows it, on a real server."""
