@@ -51,11 +51,10 @@ def write_whole(path: Path, write: Callable[[Path], None]) -> None:
 
 def _reason(error: Exception, folder: Path) -> str:
     """In a person's words: on a full disk torch speaks of positions in its own file."""
-    if isinstance(error, OSError) and error.errno != errno.ENOSPC:
-        return f"{error.strerror}; choose another place (for the store, set FLOCKCAST_HOME)"
-    if isinstance(error, OSError) or shutil.disk_usage(folder).free < FULL_BYTES:
+    told = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+    if told == os.strerror(errno.ENOSPC) or (folder.is_dir() and shutil.disk_usage(folder).free < FULL_BYTES):
         return "the disk is full; free some space, or choose another FLOCKCAST_HOME"
-    return str(error)
+    return f"{told}; choose another place (for the store, set FLOCKCAST_HOME)"
 
 
 def save_progress(path: Path, progress: Progress, network: nn.Module, optimizer: torch.optim.Optimizer) -> None:
