@@ -79,6 +79,7 @@ def _validation_error(ridge: Scaled, prepared: Prepared, ranges: Ranges) -> floa
 
 
 def _sampler(prepared: Prepared, first: int, last: int) -> WindowSampler:
-    lengths = {"window": prepared.shape.window, "horizon": prepared.shape.horizon}
-    starts = observed_starts(prepared.series, sample_starts(first, last, **lengths), **lengths)
-    return WindowSampler(prepared.series, starts, **lengths)
+    window, horizon = prepared.shape.window, prepared.shape.horizon
+    candidates = sample_starts(first, last, window=window, horizon=horizon)
+    starts = observed_starts(prepared.series, candidates, window=window, horizon=horizon)
+    return WindowSampler(prepared.series, starts, window=window, horizon=horizon)
