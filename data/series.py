@@ -56,7 +56,12 @@ def read_long(
     """
     if not values:
         raise DataError("data.columns.values names no column; name what was measured")
-    frame = scan_all(files, [id, time, *values])
+    try:
+        frame = scan_all(files, [id, time, *values])
+    except DataError as error:
+        if f"no column {id!r}" not in str(error):
+            raise
+        raise DataError(f"{error}; a file of a single series, without an id, is read with kind = 'wide'") from None
     schema = frame.collect_schema()
     source = Source(
         files=files,

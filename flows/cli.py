@@ -2,6 +2,7 @@
 
 import errno
 import sys
+import tomllib
 from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Literal, Optional
@@ -109,12 +110,14 @@ def init(
 ) -> None:
     """Write a commented spec to start from."""
     from pipelines.errors import SpecError
+    from pipelines.spec import parse_spec
     from pipelines.template import spec_template
 
     if path.exists() and not force:
         raise SpecError(f"{path} exists; choose another name, or --force to overwrite it")
     name = _slug(path.stem if path.stem != "flockcast" else path.absolute().parent.name)
     text = spec_template(kind, name=name, files=data, timezone=timezone, file=str(path))
+    parse_spec(tomllib.loads(text), folder=path.parent, called="init")  # a wrong time zone is told now, not later
     try:
         path.write_text(text, encoding="utf-8")
     except OSError as error:
@@ -149,7 +152,9 @@ def check(spec: SpecPath) -> None:
     typer.echo(
         f"model       {chosen.model.name}: {shape.window} steps of {prepared.panel.interval} in, {shape.horizon} out"
     )
-    typer.echo(f"series      {shape.nodes} nodes x {shape.variables} variables ({', '.join(prepared.panel.variables)})")
+    typer.echo(
+        f"series      {shape.nodes} x {shape.variables} (nodes x variables: {', '.join(prepared.panel.variables)})"
+    )
     typer.echo(f"observed    {prepared.panel.mask.mean():.1%} of the values")
     typer.echo(f"training    {index[0]} to {index[ranges.train_end - 1]}")
     typer.echo(f"validation  to {index[ranges.validation_end - 1]}")

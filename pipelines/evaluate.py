@@ -26,6 +26,7 @@ from pipelines.ridge import fit_ridge
 from pipelines.spec import Baseline, DLinearModel, Evaluation, Model, Spec, StidModel
 from pipelines.train import Fitted, fit, training_scaler
 
+ENOUGH_CUTOFFS = 30  # to calibrate intervals on; with fewer they are told to be rough
 CHUNK = 256  # samples forecast at once,
 CHUNK_VALUES = 2**23  # or fewer, so that a few hundred MB are enough for thousands of nodes and long seasons
 
@@ -104,6 +105,10 @@ def _run_fold(spec: Spec, prepared: Prepared, fold: Fold, folder: Path, say: Cal
     forecasts = {ours: forecast_at(fitted.network, prepared, fold.cutoffs, window=window)}
     for name, (network, length) in _yardsticks(spec, prepared, fold, folder, say).items():
         forecasts[name] = forecast_at(network, prepared, fold.cutoffs, window=length)
+    few = fold.ranges.validation_end - fold.ranges.train_end - prepared.shape.horizon + 1
+    if few < ENOUGH_CUTOFFS:
+        level = f"{spec.evaluation.interval_level:.0%}"
+        say(f"note: intervals are calibrated on {_count(few, 'cutoff')} alone; expect them to hold less than {level}")
     return _Part(forecasts, fitted, _calibrated(spec, prepared, fold, fitted))
 
 

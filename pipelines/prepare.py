@@ -23,6 +23,7 @@ from pipelines.spec import OdData, Spec, Task, TripData
 from pipelines.zoo import Shape
 
 MINUTES_A_DAY = 1440
+LONGEST_WINDOW = 288  # of `auto`: a day of five minutes; longer ones take hours to train
 LARGEST = 1e30  # squares and sums of larger values leave the range of float32
 SEASONS = {"d": {"week": 7, "year": 365}, "w": {"year": 52}, "mo": {"year": 12}, "q": {"year": 4}, "y": {}}
 
@@ -75,6 +76,7 @@ def prepare(spec: Spec, dataset: DataSet) -> Prepared:
             nodes=len(panel.nodes),
             variables=len(panel.variables),
             slots_per_day=slots_per_day(panel.interval),
+            has_week="week" in seasons,
             predict="change" if persistence_is_closer(*training, horizon=horizon) else "value",
         ),
         stride=spec.task.stride,
@@ -107,17 +109,20 @@ def seasons_of(interval: str) -> dict[str, int]:
 
 
 def persistence_is_closer(values: torch.Tensor, mask: torch.Tensor, *, horizon: int) -> bool:
-    """Whether the value `1..horizon` steps ago is closer than the mean, in standard deviations, on average."""
-    weight = mask.double()
-    mean = (values * weight).sum(0) / weight.sum(0).clamp(min=1)
-    spread = ((values - mean).abs() * weight).sum(0) / weight.sum(0).clamp(min=1)
-    scaled = (values - mean) / spread.clamp(min=1e-9)
-    distance, pairs = 0.0, 0.0
-    for lead in range(1, horizon + 1):
-        both = weight[lead:] * weight[:-lead]
-        distance += float(((scaled[lead:] - scaled[:-lead]).abs() * both).sum())
-        pairs += float(both.sum())
-    return distance < pairs  # the mean is one spread away, on average
+    """Whether, in the last third of training, the value `1..horizon` steps ago is closer than the mean of what was
+    before, in units of each series' spread then. A series with a trend has left its mean behind."""
+    weight, known = mask.double(), 2 * len(values) // 3
+    count = weight[:known].sum(0).clamp(min=1)
+    mean = (values[:known] * weight[:known]).sum(0) / count  # [N, F]
+    spread = ((values[:known] - mean).abs() * weight[:known]).sum(0) / count
+    late = weight[known:] * (spread > 0)  # a series that never moved says nothing
+    scaled = (values[known:] - mean) / torch.where(spread > 0, spread, 1.0)
+    persistence, average = 0.0, 0.0
+    for lead in range(1, min(horizon, len(scaled) - 1) + 1):
+        both = late[lead:] * late[:-lead]
+        persistence += float(((scaled[lead:] - scaled[:-lead]).abs() * both).sum())
+        average += float((scaled[lead:].abs() * both).sum())
+    return persistence < average
 
 
 def _chosen_variables(task: Task, panel: Panel) -> Panel:
@@ -142,7 +147,7 @@ def _lengths(task: Task, steps: int, interval: str, seasons: dict[str, int]) -> 
     """Window and horizon: a day ahead by the hour or half hour, a week by the day; two seasons back where they fit."""
     season = next(iter(seasons.values()), 1)
     horizon = task.horizon if task.horizon != "auto" else _default_horizon(interval, season, steps)
-    longest = max(horizon, steps // 8)
+    longest = min(max(horizon, steps // 8), max(LONGEST_WINDOW, 2 * horizon))
     window = task.window if task.window != "auto" else max(2, min(2 * max(season, horizon), longest))
     return int(window), int(horizon)
 

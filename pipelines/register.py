@@ -86,7 +86,7 @@ def logging_to(store: "MlflowClient") -> Iterator[None]:
     or the next experiment of this process would land in the store of this one."""
     import mlflow
 
-    chosen = os.environ.get("MLFLOW_TRACKING_URI")
+    before = {name: os.environ.get(name) for name in ("MLFLOW_TRACKING_URI", "MLFLOW_REGISTRY_URI")}
     mlflow.set_tracking_uri(store.tracking_uri)
     mlflow.set_registry_uri(store.tracking_uri)
     try:
@@ -94,8 +94,10 @@ def logging_to(store: "MlflowClient") -> Iterator[None]:
     finally:
         mlflow.set_registry_uri("")
         mlflow.set_tracking_uri(None)
-        if chosen is not None:
-            os.environ["MLFLOW_TRACKING_URI"] = chosen
+        for name, value in before.items():
+            os.environ.pop(name, None)
+            if value is not None:
+                os.environ[name] = value
 
 
 def attach_report(registered: Registered, report: Path) -> None:

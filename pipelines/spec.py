@@ -162,14 +162,19 @@ class Split(Table):
     test: float = Field(0.2, gt=0, description="the backtest runs over it")
 
 
-def _steps(value: Any) -> Any:
+def _auto_or_count(what: str) -> BeforeValidator:
     """Checked before pydantic tries the union, which would complain once for each of its members."""
-    if value != "auto" and (not isinstance(value, int) or isinstance(value, bool) or value < 1):
-        raise ValueError("is no number of steps; allowed: a whole number from 1, or 'auto'")
-    return value
+
+    def check(value: Any) -> Any:
+        if value != "auto" and (not isinstance(value, int) or isinstance(value, bool) or value < 1):
+            raise ValueError(f"is no number of {what}; allowed: a whole number from 1, or 'auto'")
+        return value
+
+    return BeforeValidator(check)
 
 
-Steps = Annotated[int | Literal["auto"], BeforeValidator(_steps)]
+Steps = Annotated[int | Literal["auto"], _auto_or_count("steps")]
+BatchSize = Annotated[int | Literal["auto"], _auto_or_count("samples")]
 
 
 class Task(Table):
@@ -225,7 +230,9 @@ Model = Annotated[RecurrentModel | DLinearModel | StidModel, Field(discriminator
 
 class Training(Table):
     epochs: int = Field(50, ge=1, description="passes over the training samples, at most")
-    batch_size: int = Field(64, ge=1, description="samples in an optimizer step")
+    batch_size: BatchSize = Field(
+        "auto", description="samples in an optimizer step; auto is 64, and fewer where an epoch would have few steps"
+    )
     learning_rate: float = Field(2e-3, gt=0, description="of AdamW at the start; it falls along a cosine")
     weight_decay: float = Field(0.0, ge=0)
     loss: Literal["mae", "mse", "huber"] = Field("mae", description="on scaled, observed targets")

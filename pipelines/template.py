@@ -99,6 +99,7 @@ name = "gru"                 # "lstm", "gru", "bilstm", "bigru", "dlinear", "sti
 # epochs = 50
 # patience = 8               # epochs without a better validation loss before training stops
 # learning_rate = 0.002
+# batch_size = "auto"         # samples in an optimizer step
 # seed = 0
 
 [evaluation]

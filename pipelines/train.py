@@ -127,6 +127,11 @@ def training_scaler(prepared: Prepared, train_end: int) -> Scaler:
     return scaler.fit(prepared.series.values[:train_end], prepared.series.mask[:train_end])
 
 
+def batch_size(training: Training, samples: int) -> int:
+    """`auto` gives an epoch at least 16 steps, so that patience counts something, but no batch below 8."""
+    return training.batch_size if training.batch_size != "auto" else min(64, max(8, samples // 16))
+
+
 class Run:
     """One training run: what it needs in reach, and where it stands."""
 
@@ -156,7 +161,8 @@ class Run:
             WindowSampler(series, observed_starts(series, starts, **lengths), target=self.device, **lengths)
             for starts in (learn, check)
         )
-        self.steps = math.ceil(len(self.learn) / training.batch_size)
+        self.batch_size = batch_size(training, len(self.learn))
+        self.steps = math.ceil(len(self.learn) / self.batch_size)
         self.progress = Progress()
         self.saved_at = time.monotonic()
         self._refuse_nothing_to_learn()
@@ -197,9 +203,9 @@ class Run:
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         order = torch.randperm(len(self.learn), generator=torch.Generator().manual_seed(self._order_seed()))
-        rest = order[done.step * self.training.batch_size :]
+        rest = order[done.step * self.batch_size :]
         self.network.train()
-        for batch in self.learn.batches(self.training.batch_size, rest):
+        for batch in self.learn.batches(self.batch_size, rest):
             done.loss_sum += self._step(batch)
             done.step += 1
             if time.monotonic() - self.saved_at >= 60 * self.training.checkpoint_minutes and done.step < self.steps:
@@ -252,7 +258,7 @@ class Run:
     def _validation_loss(self) -> float:
         self.network.eval()
         total, count = 0.0, 0
-        for batch in self.check.batches(self.training.batch_size):
+        for batch in self.check.batches(self.batch_size):
             with self._precision():
                 observed = int(batch.y_mask.sum())
                 total += self._loss(batch).item() * observed

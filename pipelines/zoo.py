@@ -20,6 +20,7 @@ class Shape:
     nodes: int
     variables: int
     slots_per_day: int
+    has_week: bool  # whether the calendar of day and week says anything at this interval
     predict: Literal["value", "change"]  # what the data favour, for models that are told `auto`
 
 
@@ -36,7 +37,7 @@ def build(model: Model, shape: Shape) -> nn.Module:
                 layers=model.layers,
                 dropout=model.dropout,
                 predict=shape.predict if model.predict == "auto" else model.predict,
-                profile=model.profile,
+                profile=model.profile if shape.has_week else 0,
             )
         case DLinearModel():
             return DLinear(window=shape.window, horizon=shape.horizon, kernel=model.kernel)

@@ -125,6 +125,21 @@ def test_init_does_not_overwrite(mine: Path, run: Run) -> None:
     assert run("init", "mine.toml", "--force")[0] == 0
 
 
+def test_init_tells_a_wrong_time_zone_at_once(mine: Path, run: Run) -> None:
+    code, _, wrong = run("init", "other.toml", "--timezone", "Europe/Pariss")
+    assert code == 2
+    assert "did you mean 'Europe/Paris'?" in wrong
+    assert not (mine / "other.toml").exists()
+
+
+def test_a_file_of_one_series_without_an_id_is_told_how_to_be_read(mine: Path, run: Run) -> None:
+    write(mine, ["ds,y", *[row.split(",", 1)[1] for row in long_rows(ids=("a",))[1:]]])
+    assert "kind = 'wide'" in run("check", "mine.toml")[2]
+    assert run("init", "wide.toml", "--kind", "wide")[0] == 0
+    (mine / "wide.toml").write_text((mine / "wide.toml").read_text().replace('time = "time"', 'time = "ds"'))
+    assert run("check", "wide.toml")[0] == 0
+
+
 BAD_DATA: dict[str, tuple[list[str], str]] = {
     "missing column": (["unique_id,when,y", "a,2024-01-01,1"], "'ds'"),
     "empty file": ([], "empty"),

@@ -2,6 +2,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
@@ -43,6 +44,17 @@ def test_auto_knows_every_interval(
     dataset = replace(dataset, panel=replace(dataset.panel, interval=interval))
     shape = prepare(wave_spec(task={"window": "auto", "horizon": "auto"}), dataset).shape
     assert 1 <= shape.horizon < shape.window
+
+
+def test_auto_reads_no_more_than_a_day_of_five_minutes(
+    waves: Callable[..., DataSet], wave_spec: Callable[..., Spec]
+) -> None:
+    dataset = waves(9000)
+    panel = replace(
+        dataset.panel, interval="5m", index=pd.date_range("2024-01-01", periods=9000, freq="5min", tz="UTC")
+    )
+    shape = prepare(wave_spec(task={"window": "auto", "horizon": "auto"}), replace(dataset, panel=panel)).shape
+    assert (shape.window, shape.horizon) == (288, 24)
 
 
 @pytest.mark.parametrize("steps", [60, 100, 300])
@@ -94,6 +106,13 @@ def test_persistence_wins_on_a_slow_walk_and_the_mean_on_noise() -> None:
     seen = torch.ones_like(noise, dtype=torch.bool)
     assert persistence_is_closer(noise.cumsum(0), seen, horizon=3)
     assert not persistence_is_closer(noise, seen, horizon=3)
+
+
+def test_a_series_with_a_trend_and_a_season_is_forecast_by_its_change() -> None:
+    """On the whole its mean is closer than a value half a season ago; but that mean has been left behind."""
+    time = torch.arange(100.0).reshape(-1, 1, 1)
+    values = 0.5 * time + 8 * torch.sin(2 * torch.pi * time / 7)
+    assert persistence_is_closer(values, torch.ones_like(values, dtype=torch.bool), horizon=7)
 
 
 def test_nothing_prepared_depends_on_what_comes_after_training(

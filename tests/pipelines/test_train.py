@@ -24,7 +24,7 @@ from pipelines.errors import StoreError, TrainingError
 from pipelines.evaluate import forecast_at, targets_at
 from pipelines.prepare import Prepared, prepare
 from pipelines.spec import DLinearModel, Spec, StidModel, Training
-from pipelines.train import Fitted, Run, fit, new_network, training_key
+from pipelines.train import Fitted, Run, batch_size, fit, new_network, training_key
 
 QUIET: Callable[[str], None] = lambda line: None  # noqa: E731
 
@@ -64,10 +64,16 @@ def test_training_beats_persistence(
 
 
 @pytest.mark.parametrize("model", [DLinearModel(name="dlinear"), StidModel(name="stid", hidden=8)])
-def test_the_trained_yardsticks_learn(model: DLinearModel | StidModel, prepared: Prepared, tmp_path: Path) -> None:
+def test_the_trained_yardsticks_beat_persistence(model: DLinearModel | StidModel, prepared: Prepared, tmp_path: Path) -> None:
     fitted = fit(prepared, model, Training(epochs=15, learning_rate=0.01), folder=tmp_path, say=QUIET)
     losses = fitted.history.epochs["validation_loss"]
-    assert losses.min() < 0.8 * losses[0]
+    assert losses.min() < 0.8 * persistence_loss(prepared)
+
+
+@pytest.mark.parametrize(("samples", "size"), [(40, 8), (320, 20), (5000, 64)])
+def test_a_short_series_has_epochs_of_several_steps(samples: int, size: int) -> None:
+    assert batch_size(Training(), samples) == size
+    assert batch_size(Training(batch_size=100), samples) == 100
 
 
 def test_the_same_seed_gives_the_same_weights_and_another_does_not(
