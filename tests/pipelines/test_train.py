@@ -64,7 +64,9 @@ def test_training_beats_persistence(
 
 
 @pytest.mark.parametrize("model", [DLinearModel(name="dlinear"), StidModel(name="stid", hidden=8)])
-def test_the_trained_yardsticks_beat_persistence(model: DLinearModel | StidModel, prepared: Prepared, tmp_path: Path) -> None:
+def test_the_trained_yardsticks_beat_persistence(
+    model: DLinearModel | StidModel, prepared: Prepared, tmp_path: Path
+) -> None:
     fitted = fit(prepared, model, Training(epochs=15, learning_rate=0.01), folder=tmp_path, say=QUIET)
     losses = fitted.history.epochs["validation_loss"]
     assert losses.min() < 0.8 * persistence_loss(prepared)
