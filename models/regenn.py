@@ -11,7 +11,7 @@ depend on which other windows share its batch. `models.regenn_reference` has the
 """
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -39,6 +39,7 @@ class RegennSettings:
     autoregression: bool = False
     bias: bool = False  # of all but the encoder, which always has its own
     dropout: float = 0.1
+    attention_dropout: float | None = None  # None: as `dropout`; 0 runs the attention fused, in linear memory
     evolution: str = "Identity"  # activation of the source layer
     output: str = "ReLU"
 
@@ -62,10 +63,12 @@ class Encoder(nn.Module):
     Its attention is the network's only path between samples.
     """
 
-    def __init__(self, window: int, feedforward: int, *, dropout: float, axis: Literal["sample", "variable"]) -> None:
+    def __init__(self, window: int, feedforward: int, settings: RegennSettings) -> None:
         super().__init__()
-        self.layer = nn.TransformerEncoderLayer(window, nhead=1, dim_feedforward=feedforward, dropout=dropout)
-        self.axis = 1 if axis == "sample" else 2
+        self.layer = nn.TransformerEncoderLayer(window, nhead=1, dim_feedforward=feedforward, dropout=settings.dropout)
+        if settings.attention_dropout is not None:
+            self.layer.self_attn.dropout = settings.attention_dropout
+        self.axis = 1 if settings.attention_axis == "sample" else 2
 
     def forward(self, tokens: Tensor) -> Tensor:
         sequences = tokens.movedim(self.axis, 0)  # [S, B, V, W] or [V, B, S, W]
@@ -96,7 +99,7 @@ class Regenn(nn.Module):
             mixer = activation(settings.evolution)
             self.source = GraphEvolution(variables, steps=window, bias=bias, dropout=dropout, activation=mixer)
         if settings.feedforward is not None:
-            self.encoder = Encoder(window, settings.feedforward, dropout=dropout, axis=settings.attention_axis)
+            self.encoder = Encoder(window, settings.feedforward, settings)
         self.gate = SummedRecurrence(
             settings.gate, window, horizon, bidirectional=settings.bidirectional_gate, bias=bias
         )
@@ -185,8 +188,8 @@ class RegennForecaster(nn.Module):
         return forecast + last_observed(x, mask) if self.predict == "change" else forecast
 
     @torch.no_grad()
-    def evolution_weights(self) -> tuple[Tensor, Tensor]:
-        """What each variable (row) takes from each other (column) in the source and in the target layer, [V, V] each.
+    def evolution_weights(self) -> "EvolutionWeights":
+        """The relations that were learnt between the variables.
 
         Raises ValueError where graph evolution is switched off.
         """
@@ -194,7 +197,36 @@ class RegennForecaster(nn.Module):
         if source is None or target is None:
             raise ValueError("there are no evolution weights: graph_evolution is off")
         evolved = source.evolve(self.graph)
-        return evolved.weights, target.evolve(evolved.hidden).weights
+        return EvolutionWeights(evolved.weights, target.evolve(evolved.hidden).weights)
+
+
+class EvolutionWeights(NamedTuple):
+    """What each variable (row) takes from each (column), with its sign: [V, V] each."""
+
+    source: Tensor
+    target: Tensor
+
+    @property
+    def through(self) -> Tensor:
+        """Both layers one after the other. A lead and its follower stand out here; of the sign, what is between the
+        layers may make another."""
+        return self.target @ self.source
+
+
+class Relation(NamedTuple):
+    """`variable` takes `weight` of `reads`."""
+
+    variable: int
+    reads: int
+    weight: float
+
+
+def strongest_relations(weights: Tensor, count: int) -> list[Relation]:
+    """The `count` pairs of different variables with the largest absolute `weights` [V, V], strongest first."""
+    size = len(weights)
+    strength = weights.abs().masked_fill(torch.eye(size, dtype=torch.bool, device=weights.device), -1)
+    order = strength.flatten().topk(min(count, size * (size - 1))).indices
+    return [Relation(pair // size, pair % size, weights.flatten()[pair].item()) for pair in order.tolist()]
 
 
 def graph_variables(samples: Samples, nodes: int, variables: int) -> int:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.autograd.functional import jacobian as jacobian_of
 
 from models.graph_evolution import GraphEvolution, TimeMap, cooccurrence, cooccurrence_graph
-from models.regenn import Regenn, RegennForecaster, RegennSettings, SummedRecurrence
+from models.regenn import Regenn, RegennForecaster, RegennSettings, SummedRecurrence, strongest_relations
 from models.regenn_reference import (
     RegennReference,
     Scale,
@@ -538,23 +538,25 @@ def lagged(steps: int = 80) -> Tensor:
     return torch.stack([wave[:, 3:], wave[:, :-3]], dim=-1).clamp(min=0).float()
 
 
+def error_after_five_passes(values: Tensor, scale: Scale, seed: int) -> float:
+    torch.manual_seed(seed)
+    sizes = {"window": 12, "horizon": 4}
+    starts = cut_starts(values.shape[1], reserved=0, **sizes)
+    model = RegennReference(RegennSettings(), variables=2, **sizes)
+    optimizer = torch.optim.Adam(model.parameters(), 1e-3)
+    for _ in range(5):
+        train_epoch(model, values, scale, optimizer, starts=starts.train, **sizes)
+    return (forecast_at(model, values, scale, start=starts.test, **sizes) - values[:, -4:]).abs().mean().item()
+
+
 def test_five_passes_beat_the_training_mean_and_a_model_that_sees_nothing_does_not() -> None:
+    """The median of three starts: one in four of them has not learnt enough after 305 steps."""
     torch.set_default_dtype(torch.float32)
     values = lagged()
-    window, horizon = 12, 4
-    starts = cut_starts(80, window=window, horizon=horizon, reserved=0)
-    sizes = {"window": window, "horizon": horizon}
-    truth = values[:, -horizon:]
-    bound = (values[:, :-horizon].mean(dim=(0, 1)) - truth).abs().mean()
-    for sees, scale in ((True, leaky_scale(values, "linear")), (False, Blind(torch.ones(1, 1, 1)))):
-        torch.manual_seed(0)
-        model = RegennReference(RegennSettings(), variables=2, **sizes)
-        optimizer = torch.optim.Adam(model.parameters(), 1e-3)
-        for _ in range(5):
-            train_epoch(model, values, scale, optimizer, starts=starts.train, **sizes)
-        error = (forecast_at(model, values, scale, start=starts.test, **sizes) - truth).abs().mean()
-        assert (error < bound) == sees
-        assert sees or error > 0.4
+    bound = (values[:, :-4].mean(dim=(0, 1)) - values[:, -4:]).abs().mean().item()
+    errors = [error_after_five_passes(values, leaky_scale(values, "linear"), seed) for seed in range(3)]
+    assert sorted(errors)[1] < bound
+    assert error_after_five_passes(values, Blind(torch.ones(1, 1, 1)), 0) > max(bound, 0.4)
 
 
 class Blind(Scale):
@@ -682,3 +684,38 @@ def test_evolution_weights_are_those_that_mix_and_need_graph_evolution() -> None
 
 def test_selu_has_the_dropout_that_belongs_to_it() -> None:
     assert isinstance(random_network(evolution="SELU").network.source.dropout, nn.AlphaDropout)
+
+
+def test_attention_may_keep_all_its_weights_while_the_rest_drops() -> None:
+    layer = random_network(dropout=0.3, attention_dropout=0.0).network.encoder.layer
+    assert (layer.self_attn.dropout, layer.dropout.p) == (0.0, 0.3)
+    assert random_network(dropout=0.3).network.encoder.layer.self_attn.dropout == 0.3
+
+
+def test_the_strongest_relations_come_first_with_their_sign_and_without_loops() -> None:
+    weights = torch.tensor([[9.0, -2, 0.5], [1, 9, 0], [0, 3, 9]])
+    assert strongest_relations(weights, 3) == [(2, 1, 3.0), (0, 1, -2.0), (1, 0, 1.0)]
+    assert len(strongest_relations(weights, 99)) == 6
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_a_planted_lead_is_among_the_strongest_relations(seed: int) -> None:
+    """Of six noisy sensors, 4 repeats 1 three steps later."""
+    torch.set_default_dtype(torch.float32)
+    torch.manual_seed(seed)
+    series = torch.randn(603, 6)
+    series = torch.stack([series[:-3, 1] if node == 4 else series[3:, node] for node in range(6)], dim=-1)
+    samples = series[..., None].unfold(0, 10, 1).movedim(-1, 1)  # [S, W + H, N, F]
+    past, future = samples[:, :8], samples[:, 8:]
+    settings = RegennSettings(feedforward=None, bias=True, output="Identity")
+    model = RegennForecaster(settings, window=8, horizon=2, nodes=6, variables=1, samples="none")
+    optimizer = torch.optim.Adam(model.parameters(), 3e-3)
+    observed = torch.ones_like(past, dtype=torch.bool)
+    for _ in range(30):
+        for rows in torch.randperm(len(samples)).split(64):
+            error = (model(past[rows], observed[rows], torch.empty(0)) - future[rows]).square().mean()
+            optimizer.zero_grad()
+            error.backward()
+            optimizer.step()
+    found = [(each.variable, each.reads) for each in strongest_relations(model.evolution_weights().through, 3)]
+    assert (4, 1) in found
