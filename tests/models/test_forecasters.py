@@ -8,6 +8,7 @@ from models.baselines import Naive, Ridge, SeasonalNaive
 from models.dlinear import DLinear
 from models.forecaster import Scaled, Scaler
 from models.recurrent import RecurrentForecaster
+from models.regenn import RegennForecaster, RegennSettings
 from models.stid import Stid
 
 W, H, N, F = 12, 4, 3, 2
@@ -29,6 +30,10 @@ def networks() -> dict[str, nn.Module]:
         "ridge": Ridge(window=W, joint=False, **SIZES),
         "joint ridge": Ridge(window=W, joint=True, **SIZES),
         "dlinear": DLinear(window=W, horizon=H, kernel=5),
+        "regenn": RegennForecaster(RegennSettings(bias=True, output="Identity"), window=W, **SIZES),
+        "regenn without samples": RegennForecaster(
+            RegennSettings(output="Identity"), window=W, samples="none", predict="change", **SIZES
+        ),
         "stid": Stid(window=W, slots_per_day=24, hidden=8, **SIZES),
     }
 
