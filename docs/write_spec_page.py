@@ -29,6 +29,7 @@ TABLES: list[tuple[str, str, type[BaseModel]]] = [
     ("[task]", "", spec.Task),
     ("[task.split]", "", spec.Split),
     ("[model]", "`lstm`, `gru`, `bilstm`, `bigru`", spec.RecurrentModel),
+    ("[model]", "`regenn`", spec.RegennModel),
     ("[model]", "`dlinear`", spec.DLinearModel),
     ("[model]", "`stid`", spec.StidModel),
     ("[training]", "", spec.Training),

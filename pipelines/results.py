@@ -74,6 +74,24 @@ class History:
 
 
 @dataclass(frozen=True)
+class Explanation:
+    """What a network with a learned graph made of its variables, epoch by epoch.
+
+    Entry [k, b, c] is how much variable b takes of variable c after epoch k, with its sign. `through` is both layers
+    one after the other at the best epoch: a lead and its follower stand out there; its sign has no plain meaning.
+    """
+
+    variables: tuple[str, ...]  # [V]
+    source: np.ndarray  # [K, V, V]
+    target: np.ndarray  # [K, V, V]
+    best_epoch: int
+
+    @property
+    def through(self) -> np.ndarray:
+        return self.target[self.best_epoch] @ self.source[self.best_epoch]
+
+
+@dataclass(frozen=True)
 class Registered:
     """The version that a run put into the registry. `reason` is the sentence why it became champion, or did not."""
 

@@ -223,7 +223,32 @@ class StidModel(Table):
     dropout: float = Field(0.15, ge=0, lt=1, description="share that is dropped in training")
 
 
-Model = Annotated[RecurrentModel | DLinearModel | StidModel, Field(discriminator="name")]
+class RegennModel(Table):
+    """ReGENN: recurrences between two layers that learn a graph over variables (Spadon et al. 2022)."""
+
+    name: Literal["regenn"]
+    samples: Literal["auto", "nodes", "none"] = Field(
+        "auto",
+        description="`nodes`: they happen together and their variables are the graph; `none`: all series are the graph"
+        "; auto is nodes where there are two variables or more",
+    )
+    gate: Literal["lstm", "gru", "rnn"] = Field("lstm", description="the recurrence over the variables")
+    bidirectional_gate: bool = Field(False, description="whether it also runs backwards")
+    sequencer: Literal["lstm", "gru", "rnn", "none"] = Field("lstm", description="the recurrence over the horizon")
+    bidirectional_sequencer: bool = Field(False, description="whether it also runs backwards")
+    encoder: int = Field(64, ge=0, description="width of the attention layer; 2048 in the paper, 0: none")
+    attention_axis: Literal["sample", "variable"] = Field("sample", description="what attention runs over")
+    attention_dropout: float = Field(0.0, ge=0, lt=1, description="above 0 memory grows with the square of the samples")
+    graph_evolution: bool = Field(True, description="false is the paper's ablation")
+    autoregression: bool = Field(True, description="add a linear map of the window; it can continue a line")
+    bias: bool = Field(True, description="of all but the encoder, which has its own")
+    dropout: float = Field(0.1, ge=0, lt=1, description="share that is dropped in training")
+    predict: Literal["auto", "value", "change"] = Field(
+        "auto", description="the value, or its change from the last one; auto takes what varies less in training"
+    )
+
+
+Model = Annotated[RecurrentModel | DLinearModel | StidModel | RegennModel, Field(discriminator="name")]
 
 # ---------------------------------------------------------------- the rest
 
@@ -368,7 +393,7 @@ def _line(detail: ErrorDetails, raw: dict[str, Any]) -> str:
             return f"{key}: {value!r}: {detail['msg'][0].lower() + detail['msg'][1:]}"
 
 
-UNION_TAGS = {"trips", "od", "long", "wide", "lstm", "gru", "bilstm", "bigru", "dlinear", "stid"} | {
+UNION_TAGS = {"trips", "od", "long", "wide", "lstm", "gru", "bilstm", "bigru", "dlinear", "stid", "regenn"} | {
     "list[str]",
     "str",
     "int",

@@ -30,12 +30,12 @@ from data.windows import Batch, WindowSampler, observed_starts
 from models.forecaster import Scaled, Scaler
 from pipelines.checkpoint import Progress, load_progress, save_progress, write_whole
 from pipelines.device import choose_device, describe_device
-from pipelines.errors import TrainingError
+from pipelines.errors import SpecError, TrainingError
 from pipelines.fingerprint import code_fingerprint
 from pipelines.prepare import Prepared
 from pipelines.results import History
 from pipelines.spec import Model, Training
-from pipelines.zoo import build
+from pipelines.zoo import build, learn_graph
 
 LOSSES: dict[str, Callable[..., Tensor]] = {
     "mae": functional.l1_loss,
@@ -118,8 +118,13 @@ def fit(
 
 
 def new_network(prepared: Prepared, model: Model, train_end: int) -> Scaled:
-    """An untrained network with a scaler that has seen the training range alone."""
-    return Scaled(build(model, prepared.shape), training_scaler(prepared, train_end))
+    """An untrained network whose scaler and graph have seen the training range alone. Raises SpecError."""
+    try:
+        network = build(model, prepared.shape)
+    except ValueError as error:
+        raise SpecError(f"model: {error}") from None
+    learn_graph(network, prepared.series.values[:train_end], prepared.series.mask[:train_end])
+    return Scaled(network, training_scaler(prepared, train_end))
 
 
 def training_scaler(prepared: Prepared, train_end: int) -> Scaler:

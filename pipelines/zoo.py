@@ -1,14 +1,16 @@
 """From a model's table in the spec to the network: the one place that knows which name is which class."""
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
-from torch import nn
+from torch import Tensor, nn
 
 from models.dlinear import DLinear
+from models.graph_evolution import cooccurrence_graph
 from models.recurrent import RecurrentForecaster
+from models.regenn import RegennForecaster, RegennSettings
 from models.stid import Stid
-from pipelines.spec import DLinearModel, Model, RecurrentModel, StidModel
+from pipelines.spec import DLinearModel, Model, RecurrentModel, RegennModel, StidModel
 
 
 @dataclass(frozen=True)
@@ -52,8 +54,44 @@ def build(model: Model, shape: Shape) -> nn.Module:
                 layers=model.layers,
                 dropout=model.dropout,
             )
+        case RegennModel():
+            return _regenn(model, shape)
 
 
-def describe(model: Model) -> dict[str, Any]:
-    """The model's table as numbers and strings, for a config file or the registry."""
-    return model.model_dump(mode="json")
+def learn_graph(network: nn.Module, values: Tensor, mask: Tensor) -> None:
+    """Give a network with a graph the one of the training range, `values` and `mask` [T, N, F] on the original scale.
+
+    Of data that are never negative a variable is present where it is positive, else where it was observed.
+    """
+    if isinstance(network, RegennForecaster):
+        present = mask & (values > 0) if not (mask & (values < 0)).any() else mask
+        graph = cooccurrence_graph(network.as_samples(values), network.as_samples(present))
+        network.set_graph(graph.float())
+
+
+def _regenn(model: RegennModel, shape: Shape) -> RegennForecaster:
+    """Raises ValueError where the graph would have a single variable."""
+    settings = RegennSettings(
+        gate=model.gate,
+        bidirectional_gate=model.bidirectional_gate,
+        sequencer=None if model.sequencer == "none" else model.sequencer,
+        bidirectional_sequencer=model.bidirectional_sequencer,
+        feedforward=model.encoder or None,
+        attention_axis=model.attention_axis,
+        graph_evolution=model.graph_evolution,
+        autoregression=model.autoregression,
+        bias=model.bias,
+        dropout=model.dropout,
+        attention_dropout=model.attention_dropout,
+        output="Identity",  # scaled values have both signs
+    )
+    by_nodes = model.samples == "nodes" or (model.samples == "auto" and shape.variables > 1)
+    return RegennForecaster(
+        settings,
+        window=shape.window,
+        horizon=shape.horizon,
+        nodes=shape.nodes,
+        variables=shape.variables,
+        samples="nodes" if by_nodes else "none",
+        predict=shape.predict if model.predict == "auto" else model.predict,
+    )
