@@ -31,6 +31,7 @@ class Progress:
     best_epoch: int = -1
     best_weights: dict[str, Tensor] = field(default_factory=dict)
     rows: list[dict[str, float]] = field(default_factory=list)  # the history so far
+    relations: list[Tensor] = field(default_factory=list)  # of a learned graph, [2, V, V] an epoch
 
 
 def write_whole(path: Path, write: Callable[[Path], None]) -> None:

@@ -17,13 +17,14 @@ from data.dataset import DataSet
 from pipelines.artefact import Config, describe_artefact, load_artefact, save_artefact
 from pipelines.errors import RegistryError
 from pipelines.evaluate import Evaluated
+from pipelines.explain import explain, relation_table
 from pipelines.fingerprint import code_fingerprint, git_revision
 from pipelines.gate import Verdict, judge
 from pipelines.metrics import METRICS
 from pipelines.predict import QUANTILES, quantile_name
 from pipelines.prepare import Prepared
 from pipelines.registry import CHALLENGER, CHAMPION, OURS, champion, client, crown, fetch_forecaster
-from pipelines.results import Alias, Registered
+from pipelines.results import Alias, Explanation, Registered
 from pipelines.settings import artifacts
 from pipelines.spec import Spec
 
@@ -69,7 +70,7 @@ def register(spec: Spec, dataset: DataSet, prepared: Prepared, evaluated: Evalua
     run_name = f"{spec.model.name} {dataset.manifest.version}"
     with logging_to(store):
         with mlflow.start_run(experiment_id=_experiment(store, spec.name), run_name=run_name) as run:
-            _log_run(store, run.info.run_id, spec, dataset, evaluated)
+            _log_run(store, run.info.run_id, spec, dataset, evaluated, explain(prepared, evaluated.fitted))
             model = _log_model(spec, prepared, evaluated)
         entry = _new_version(store, name, model, _tags(spec, dataset, evaluated, verdict), evaluated.backtest.protocol)
     if verdict.is_champion:
@@ -117,7 +118,14 @@ def _experiment(store: "MlflowClient", name: str) -> str:
     return store.create_experiment(name, artifact_location=(artifacts() / name).as_uri() if local else None)
 
 
-def _log_run(store: "MlflowClient", run_id: str, spec: Spec, dataset: DataSet, evaluated: Evaluated) -> None:
+def _log_run(
+    store: "MlflowClient",
+    run_id: str,
+    spec: Spec,
+    dataset: DataSet,
+    evaluated: Evaluated,
+    explanation: Explanation | None,
+) -> None:
     from mlflow.entities import Metric, Param, RunTag
 
     now = int(pd.Timestamp.now("UTC").timestamp() * 1000)
@@ -137,6 +145,8 @@ def _log_run(store: "MlflowClient", run_id: str, spec: Spec, dataset: DataSet, e
     store.log_dict(run_id, asdict(dataset.manifest), "manifest.json")
     store.log_text(run_id, evaluated.backtest.scores.write_csv(), "scores.csv")
     store.log_text(run_id, _environment(), "environment.txt")
+    if explanation is not None:
+        store.log_text(run_id, relation_table(explanation).write_csv(), "relations.csv")
 
 
 def _metrics(evaluated: Evaluated) -> list[tuple[str, float, int]]:

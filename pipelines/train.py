@@ -35,7 +35,7 @@ from pipelines.fingerprint import code_fingerprint
 from pipelines.prepare import Prepared
 from pipelines.results import History
 from pipelines.spec import Model, Training
-from pipelines.zoo import build, learn_graph
+from pipelines.zoo import build, learn_graph, relations
 
 LOSSES: dict[str, Callable[..., Tensor]] = {
     "mae": functional.l1_loss,
@@ -43,7 +43,12 @@ LOSSES: dict[str, Callable[..., Tensor]] = {
     "huber": functional.huber_loss,
 }
 Forward = Callable[[Tensor, Tensor, Tensor], Tensor]
-CHECKPOINT, WEIGHTS, HISTORY = "checkpoint.pt", "weights.safetensors", "history.json"
+CHECKPOINT, WEIGHTS, HISTORY, RELATIONS = (
+    "checkpoint.pt",
+    "weights.safetensors",
+    "history.json",
+    "relations.safetensors",
+)
 DECISIVE_CODE = ("data", "models", *(f"pipelines/{name}.py" for name in ("checkpoint", "prepare", "train", "zoo")))
 UNREADABLE = (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError)  # what a damaged file raises
 
@@ -56,6 +61,7 @@ class Fitted:
     history: History
     key: str  # of everything that the weights follow from
     reused: bool
+    relations: Tensor | None = None  # [K, 2, V, V]: source and target layer of a learned graph after each epoch
 
 
 def training_key(prepared: Prepared, ranges: Ranges, model: Model, training: Training) -> str:
@@ -98,7 +104,8 @@ def fit(
     network = new_network(prepared, model, ranges.train_end)
     if (place / HISTORY).exists():
         try:
-            earlier = Fitted(_loaded(copy.deepcopy(network), place), _read_history(place), key, reused=True)
+            weights, history = _loaded(copy.deepcopy(network), place), _read_history(place)
+            earlier = Fitted(weights, history, key, reused=True, relations=_read_relations(place))
             say(f"{model.name}: unchanged since it was trained, re-used ({key})")
             return earlier
         except UNREADABLE as error:
@@ -112,9 +119,12 @@ def fit(
             f"lower training.batch_size (now {training.batch_size}) or model.hidden"
         ) from None
     write_whole(place / WEIGHTS, lambda file: save_file(run.progress.best_weights, file))
+    kept = torch.stack(run.progress.relations) if run.progress.relations else None
+    if kept is not None:
+        write_whole(place / RELATIONS, lambda file: save_file({"relations": kept}, file))
     write_whole(place / HISTORY, lambda file: _write_history(file, history))
     (place / CHECKPOINT).unlink(missing_ok=True)
-    return Fitted(_loaded(network, place), history, key, reused=False)
+    return Fitted(_loaded(network, place), history, key, reused=False, relations=kept)
 
 
 def new_network(prepared: Prepared, model: Model, train_end: int) -> Scaled:
@@ -257,6 +267,9 @@ class Run:
             done.best_weights = {
                 name: value.detach().cpu().clone() for name, value in self.network.state_dict().items()
             }
+        found = relations(self.network.network)
+        if found is not None:
+            done.relations.append(found)
         done.epoch, done.step, done.loss_sum = done.epoch + 1, 0, 0.0
 
     @torch.no_grad()
@@ -314,6 +327,10 @@ def _loss_words(done: Progress) -> str:
 def _loaded(network: Scaled, place: Path) -> Scaled:
     network.cpu().load_state_dict(load_file(place / WEIGHTS))
     return network.eval()
+
+
+def _read_relations(place: Path) -> Tensor | None:
+    return load_file(place / RELATIONS)["relations"] if (place / RELATIONS).exists() else None
 
 
 def _write_history(file: Path, history: History) -> None:

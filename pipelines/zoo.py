@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
+import torch
 from torch import Tensor, nn
 
 from models.dlinear import DLinear
@@ -11,6 +12,8 @@ from models.recurrent import RecurrentForecaster
 from models.regenn import RegennForecaster, RegennSettings
 from models.stid import Stid
 from pipelines.spec import DLinearModel, Model, RecurrentModel, RegennModel, StidModel
+
+MOST_EXPLAINED = 200  # variables of a graph whose relations are kept for every epoch
 
 
 @dataclass(frozen=True)
@@ -67,6 +70,20 @@ def learn_graph(network: nn.Module, values: Tensor, mask: Tensor) -> None:
         present = mask & (values > 0) if not (mask & (values < 0)).any() else mask
         graph = cooccurrence_graph(network.as_samples(values), network.as_samples(present))
         network.set_graph(graph.float())
+
+
+def relations(network: nn.Module) -> Tensor | None:
+    """What the variables of a learned graph take of each other: source and target layer, [2, V, V].
+
+    None for networks without one, and for graphs too large to be looked at.
+    """
+    if (
+        not isinstance(network, RegennForecaster)
+        or network.network.source is None
+        or len(network.graph) > MOST_EXPLAINED
+    ):
+        return None
+    return torch.stack(list(network.evolution_weights())).cpu()
 
 
 def _regenn(model: RegennModel, shape: Shape) -> RegennForecaster:

@@ -62,7 +62,9 @@ def wave_spec(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Spec]:
             "name": "waves",
             "data": {"kind": "long", "files": "waves.csv"},
             "task": {"window": 24, "horizon": 6} | tables.get("task", {}),
-            "model": {"name": "gru", "hidden": 8} | tables.get("model", {}),
+            "model": {
+                k: v for k, v in ({"name": "gru", "hidden": 8} | tables.get("model", {})).items() if v is not None
+            },
             "training": {"epochs": 4, "batch_size": 32} | tables.get("training", {}),
             "evaluation": {"baselines": ["naive", "seasonal_naive_day", "ridge"]} | tables.get("evaluation", {}),
             "registry": tables.get("registry", {}),

@@ -1,0 +1,43 @@
+"""What a learned graph says of its variables, in words and numbers for the report and the registry."""
+
+import polars as pl
+import torch
+
+from models.regenn import RegennForecaster, strongest_relations
+from pipelines.prepare import Prepared, node_labels
+from pipelines.results import Explanation
+from pipelines.train import Fitted
+
+
+def explain(prepared: Prepared, fitted: Fitted) -> Explanation | None:
+    """None for a network without a learned graph, or with one too large to be looked at."""
+    network = fitted.network.network
+    if fitted.relations is None or not isinstance(network, RegennForecaster):
+        return None
+    labels, panel = node_labels(prepared.panel), prepared.panel
+    each = [f"{labels[node]} {variable}" for node in panel.nodes for variable in panel.variables]
+    weights = fitted.relations.numpy()
+    return Explanation(
+        variables=panel.variables if network.samples == "nodes" else tuple(each),
+        source=weights[:, 0],
+        target=weights[:, 1],
+        best_epoch=fitted.history.best_epoch,
+    )
+
+
+def relation_table(explanation: Explanation, count: int = 20) -> pl.DataFrame:
+    """The strongest relations: variable, takes_of, its weight in the source and target layer, and through both."""
+    pairs = strongest_relations(torch.from_numpy(explanation.through), count)
+    source, target = (layer[explanation.best_epoch] for layer in (explanation.source, explanation.target))
+    return pl.DataFrame(
+        [
+            {
+                "variable": explanation.variables[pair.variable],
+                "takes_of": explanation.variables[pair.reads],
+                "source": float(source[pair.variable, pair.reads]),
+                "target": float(target[pair.variable, pair.reads]),
+                "through": pair.weight,
+            }
+            for pair in pairs
+        ]
+    )
