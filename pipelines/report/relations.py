@@ -208,6 +208,7 @@ def _arrow(pair: Pair, places: dict[int, tuple[float, float]], names: tuple[str,
             "symbol": "arrow",
             "angleref": "previous",
             "size": [0] * (CURVE - 1) + [round(11 + 7 * share, 2)],
+            "opacity": 1,  # Plotly makes marks of several sizes translucent
             "standoff": [0] * (CURVE - 1) + [5],
             "color": colour,
         },
