@@ -276,7 +276,6 @@ def training_figure(history: History) -> Figure:
         _loss_line(epochs, "train_loss", "training", {"color": "--line-1", "width": 2, "dash": "dash"}),
         _loss_line(epochs, "validation_loss", "validation", {"color": "--ours", "width": 2.5}),
     ]
-    best = history.best_epoch + 1
     return Figure(
         name="training",
         alt="Training and validation loss by epoch",
@@ -287,30 +286,19 @@ def training_figure(history: History) -> Figure:
         layout={
             "xaxis": {"title": {"text": "epoch"}, "showgrid": False, **({"dtick": 1} if len(epochs) < 10 else {})},
             "yaxis": {"title": {"text": "loss (scaled values)"}},
-            "shapes": [
-                {
-                    "type": "line",
-                    "yref": "paper",
-                    "y0": 0,
-                    "y1": 1,
-                    "x0": best,
-                    "x1": best,
-                    "line": {"color": "--faint", "width": 1},
-                }
-            ],
-            "annotations": [
-                {
-                    "x": best,
-                    "y": 1,
-                    "yref": "paper",
-                    "text": f" epoch {best} ",
-                    "showarrow": False,
-                    "xanchor": "left" if 2 * best < len(history.epochs) else "right",
-                    "yanchor": "top",
-                }
-            ],
+            **epoch_mark(history.best_epoch + 1, len(history.epochs)),
         },
     )
+
+
+def epoch_mark(best: int, total: int) -> dict[str, Any]:
+    """The part of a layout that marks the epoch whose weights the model has, counted from 1."""
+    line = {"type": "line", "yref": "paper", "y0": 0, "y1": 1, "x0": best, "x1": best}
+    words = {"x": best, "y": 1, "yref": "paper", "yanchor": "top", "text": f" epoch {best} ", "showarrow": False}
+    return {
+        "shapes": [{**line, "line": {"color": "--faint", "width": 1}}],
+        "annotations": [{**words, "xanchor": "left" if 2 * best < total else "right"}],
+    }
 
 
 def _loss_line(epochs: pl.DataFrame, column: str, name: str, line: dict[str, Any]) -> dict[str, Any]:

@@ -8,8 +8,9 @@ import polars as pl
 from data.dataset import DataSet, Manifest
 from pipelines.report.comparison import Comparison, error_by_horizon, error_by_node
 from pipelines.report.figures import INTERVAL_METHODS
-from pipelines.report.words import lead, model_title, moment, number, percent, plural, shorten
-from pipelines.results import Backtest, Forecast, History, Intervals, Registered
+from pipelines.report.relations import between, strongest
+from pipelines.report.words import lead, model_title, moment, number, percent, plural, shorten, signed
+from pipelines.results import Backtest, Explanation, Forecast, History, Intervals, Registered
 
 GOOD_COVERAGE = 0.03  # points to either side of the nominal level
 LITTLE = 0.05  # a change in error below this is none
@@ -147,6 +148,21 @@ def of_flows(links: pl.DataFrame, labels: dict[str, str]) -> str:
         for a, b, weight in between.iter_rows()
     ]
     return f"{number(total)} in the whole span, {percent(within / total)} of it within a node.{''.join(heaviest)}"
+
+
+def of_relations(explanation: Explanation) -> str:
+    found = strongest(explanation, 1)
+    if not found:
+        return "The network relates no variable to another."
+    taker, read = (shorten(explanation.variables[v], 40) for v in (found[0].taker, found[0].read))
+    sizes = np.abs(between(explanation))
+    usual = float(np.nanmedian(sizes))
+    times = f", {number(abs(found[0].through) / usual)} times the median" if usual > 0 else ""
+    return (
+        f"The strongest relation of all {np.count_nonzero(~np.isnan(sizes)):,} pairs: {taker} takes "
+        f"{signed([found[0].through])[0]} of {read} through both layers{times}. "
+        "A relation is what this network uses to forecast, not a cause."
+    )
 
 
 def of_data(manifest: Manifest) -> str:

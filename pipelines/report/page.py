@@ -22,7 +22,8 @@ from pipelines.report import comparison as against
 from pipelines.report import figures, findings, maps, words
 from pipelines.report.browse import Browse, browse
 from pipelines.report.figures import Figure
-from pipelines.results import Backtest, Forecast, History, Registered
+from pipelines.report.relations import relation_figures, relation_rows
+from pipelines.results import Backtest, Explanation, Forecast, History, Registered
 from pipelines.spec import Spec
 
 HERE = Path(__file__).parent
@@ -42,6 +43,7 @@ class Run:
     compared: against.Comparison
     labels: dict[str, str]  # node -> how the page calls it
     links: pl.DataFrame | None  # flows summed over time, None where there are none
+    explanation: Explanation | None  # None for a model without a learned graph
 
 
 def write_report(
@@ -53,6 +55,7 @@ def write_report(
     history: History,
     registered: Registered | None,
     path: Path,
+    explanation: Explanation | None = None,
 ) -> Path:
     """Write the report of a run to `path`, whole or not at all.
 
@@ -68,6 +71,7 @@ def write_report(
         compared=against.compare(backtest),
         labels=words.node_labels(dataset.panel.static),
         links=maps.link_totals(dataset.flows) if dataset.flows is not None else None,
+        explanation=explanation,
     )
     return _write(_render(run), path)
 
@@ -83,6 +87,7 @@ def _render(run: Run) -> str:
         figures=charts,
         rows=against.table(run.backtest, run.compared),
         metrics=against.METRICS,
+        relations=relation_rows(run.explanation) if run.explanation else [],
         footer=_footer(run.spec, run.dataset, run.registered),
         payload=payload(browsed.content, charts.values()),
         plotly=Markup(get_plotlyjs()),
@@ -112,6 +117,7 @@ def _figures(run: Run) -> dict[str, Figure]:
         maps.error_map(backtest, run.compared, places, run.labels),
         figures.calibration_figure(backtest),
         maps.flow_figure(run.links, places, run.labels) if run.links is not None and len(run.links) else None,
+        *(relation_figures(run.explanation) if run.explanation else []),
         figures.rejection_figure({reason: n for reason, n in rejected.items() if n})
         if any(rejected.values())
         else None,
@@ -148,6 +154,7 @@ def _findings(run: Run, browsed: Browse) -> dict[str, str]:
         "of_nodes": findings.of_nodes(backtest, run.compared, run.labels) if several else "",
         "of_calibration": findings.of_calibration(backtest),
         "of_flows": findings.of_flows(run.links, run.labels) if run.links is not None and len(run.links) else "",
+        "of_relations": findings.of_relations(run.explanation) if run.explanation else "",
         "of_data": findings.of_data(run.dataset.manifest),
         "of_training": findings.of_training(run.history),
     }

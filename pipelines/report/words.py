@@ -14,6 +14,7 @@ MODELS = {
     "bigru": "BiGRU",
     "dlinear": "DLinear",
     "stid": "STID",
+    "regenn": "ReGENN",
     "ridge": "Ridge regression",
     "naive": "Naive (last value)",
     "seasonal_naive_day": "Seasonal naive (day)",
@@ -56,6 +57,12 @@ def aligned(values: list[float], *, shares: bool = False) -> list[str]:
     sizes = sorted(abs(value) for value in values if math.isfinite(value) and value != 0) or [1.0]
     decimals = max(0, 2 - math.floor(math.log10(sizes[len(sizes) // 2])))
     return [f"{value:,.{decimals}f}" if math.isfinite(value) else "–" for value in values]
+
+
+def signed(values: list[float]) -> list[str]:
+    """A column as `aligned` writes it, each number with its sign."""
+    signs = ["+" if value > 0 else "−" if value < 0 else "" for value in values]
+    return [sign + size for sign, size in zip(signs, aligned([abs(value) for value in values]), strict=True)]
 
 
 def plural(count: int, noun: str) -> str:

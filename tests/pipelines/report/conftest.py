@@ -11,7 +11,7 @@ import pytest
 
 from data.dataset import DataSet, Manifest
 from data.panel import Panel
-from pipelines.results import Backtest, Forecast, History, Intervals, Registered
+from pipelines.results import Backtest, Explanation, Forecast, History, Intervals, Registered
 from pipelines.spec import Spec, parse_spec
 
 Run = dict[str, Any]  # the arguments of write_report but `path`
@@ -45,6 +45,35 @@ def long_names() -> Run:
         f"Station {n:02d} at the corner of a rather long avenue & <b>an even longer street</b>" for n in range(40)
     )
     return build_run(nodes=nodes, coordinates=False, spread={**SPREAD, "ridge": 0.7})
+
+
+@pytest.fixture
+def make_explanation() -> Callable[..., Explanation]:
+    return build_explanation
+
+
+@pytest.fixture
+def three() -> Explanation:
+    """3 variables, one of them with a name that is a script."""
+    return build_explanation((HOSTILE, "recovered", "deaths"))
+
+
+@pytest.fixture
+def sixty() -> Explanation:
+    """60 variables with names too long for any axis."""
+    return build_explanation(tuple(f"Station {n:02d} at a rather long avenue, inflow" for n in range(60)))
+
+
+@pytest.fixture
+def graph_run(three: Explanation) -> Run:
+    """A run of a model with a learned graph of 3 variables."""
+    return {**build_run(variables=three.variables), "explanation": three}
+
+
+@pytest.fixture
+def large_graph_run(sixty: Explanation) -> Run:
+    """A run of a model with a learned graph of 60 variables."""
+    return {**build_run(), "explanation": sixty}
 
 
 def build_run(
@@ -214,6 +243,17 @@ def _history(chance: np.random.Generator) -> History:
         {"epoch": epochs, "train_loss": train, "validation_loss": validation, "learning_rate": 1e-3, "seconds": 1.7}
     )
     return History(frame, best_epoch=int(epochs[validation.argmin()]), device="cpu, 1 thread", parameters=14_402)
+
+
+def build_explanation(variables: tuple[str, ...], *, epochs: int = 24) -> Explanation:
+    """Weights that grow out of noise; variable 1 takes most of variable 0, by less than nothing."""
+    chance, size = np.random.default_rng(1), len(variables)
+    grown = 1 - np.exp(-np.arange(epochs) / 5)[:, None, None]
+    layers = chance.standard_normal((2, size, size)) * chance.random((2, size, size)) ** 3 / np.sqrt(size)
+    source, target = (grown * layer + 0.02 * chance.standard_normal((epochs, size, size)) for layer in layers)
+    source[:, 0, 0] = 1.0
+    target[:, 1, 0] = -3.0 * grown[:, 0, 0]
+    return Explanation(variables, source, target, best_epoch=epochs - 6)
 
 
 def _manifest(panel: Panel, text: str) -> Manifest:

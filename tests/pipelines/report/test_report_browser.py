@@ -28,7 +28,7 @@ def browser() -> Iterator[Any]:
         opened.close()
 
 
-@pytest.fixture(params=["city", "hostile", "long_names"])
+@pytest.fixture(params=["city", "hostile", "long_names", "graph_run", "large_graph_run"])
 def report(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
     return write_report(**request.getfixturevalue(request.param), path=tmp_path / "report.html")
 
