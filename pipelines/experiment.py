@@ -15,6 +15,7 @@ from pipelines.checkpoint import write_whole
 from pipelines.device import choose_device, describe_device
 from pipelines.errors import RegistryError
 from pipelines.evaluate import Evaluated, backtest
+from pipelines.explain import explain
 from pipelines.predict import QUANTILES, Predictor
 from pipelines.prepare import Prepared, prepare
 from pipelines.register import attach_report, find_registered, register
@@ -101,6 +102,7 @@ def report(spec: Spec, dataset: DataSet, trained: Trained, registered: Registere
         forecast=found,
         history=trained.evaluated.fitted.history,
         registered=registered,
+        explanation=explain(trained.prepared, trained.evaluated.fitted),
         path=path,
     )
     attach_report(registered, path)

@@ -15,7 +15,11 @@ def explain(prepared: Prepared, fitted: Fitted) -> Explanation | None:
     if fitted.relations is None or not isinstance(network, RegennForecaster):
         return None
     labels, panel = node_labels(prepared.panel), prepared.panel
-    each = [f"{labels[node]} {variable}" for node in panel.nodes for variable in panel.variables]
+    each = [
+        f"{labels[node]} {variable}" if len(panel.variables) > 1 else labels[node]
+        for node in panel.nodes
+        for variable in panel.variables
+    ]
     weights = fitted.relations.numpy()
     return Explanation(
         variables=panel.variables if network.samples == "nodes" else tuple(each),
