@@ -160,7 +160,7 @@ class Trained:
 
 
 def choices(name: str) -> Iterator[Choice]:
-    """DLinear has one form; a loss of logarithms is tried where the output is a change: elsewhere it failed."""
+    """DLinear has one form; a loss of logarithms is left out where validation ruled it out."""
     for view in VIEW_NOTES:
         forms = FORMS.get(view, ("value",)) if name != "dlinear" else ("value",)
         losses = ("counts",) if view in FORMS else ("counts", "log")
