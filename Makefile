@@ -22,6 +22,8 @@ lint: .venv/.ready
 
 bench: .venv/.ready
 	$(PY) benchmarks/accuracy.py
+	$(PY) benchmarks/regenn.py jhu
+	$(PY) benchmarks/regenn.py speed
 
 setup: .venv/.ready
 
