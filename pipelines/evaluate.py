@@ -60,8 +60,6 @@ def backtest(spec: Spec, prepared: Prepared, *, folder: Path, say: Callable[[str
     parts = [_run_fold(spec, prepared, fold, folder, say) for fold in folds]
     forecasts = {name: np.concatenate([part.forecasts[name] for part in parts]) for name in parts[0].forecasts}
     intervals, calibration = _intervals(spec.evaluation, parts, prepared.is_count, truth, mask)
-    values, seen = prepared.panel.values[: prepared.ranges.train_end], prepared.panel.mask[: prepared.ranges.train_end]
-    unit = naive_error(values, seen, mase_season(prepared))
     result = Backtest(
         protocol=protocol(spec, prepared, folds),
         model=spec.model.name,
@@ -72,7 +70,7 @@ def backtest(spec: Spec, prepared: Prepared, *, folder: Path, say: Callable[[str
         truth=truth,
         mask=mask,
         forecasts=forecasts,
-        scores=score(forecasts, truth, mask, variables=prepared.panel.variables, unit=unit),
+        scores=score(forecasts, truth, mask, variables=prepared.panel.variables, unit=mase_unit(prepared)),
         intervals=intervals,
         served=spec.evaluation.intervals,
     )
@@ -238,7 +236,8 @@ def _moment(time: pd.Timestamp) -> str:
     return f"{time:%Y-%m-%d %H:%M}"
 
 
-def mase_season(prepared: Prepared) -> int:
-    """The shortest season that fits the training range; 1 where there is none."""
+def mase_unit(prepared: Prepared) -> np.ndarray:
+    """What MASE is measured in, [N, F]: the training error of the shortest season that fits (or of one step)."""
     fitting = [steps for steps in prepared.seasons.values() if steps < prepared.ranges.train_end // 2]
-    return min(fitting, default=1)
+    training = slice(0, prepared.ranges.train_end)
+    return naive_error(prepared.panel.values[training], prepared.panel.mask[training], min(fitting, default=1))

@@ -9,8 +9,8 @@ import pandas as pd
 from data.calendar import calendar
 from data.windows import Series
 from pipelines.artefact import Artefact
-from pipelines.evaluate import forecast_at, mase_season, targets_at
-from pipelines.metrics import measure, naive_error
+from pipelines.evaluate import forecast_at, mase_unit, targets_at
+from pipelines.metrics import measure
 from pipelines.prepare import Prepared
 from pipelines.results import Backtest
 from pipelines.spec import Registry
@@ -62,8 +62,7 @@ def champion_score(prepared: Prepared, result: Backtest, unseen: np.ndarray, pre
 
 
 def _score(prepared: Prepared, forecast: np.ndarray, truth: np.ndarray, mask: np.ndarray, metric: str) -> float:
-    values, seen = prepared.panel.values[: prepared.ranges.train_end], prepared.panel.mask[: prepared.ranges.train_end]
-    unit = naive_error(values, seen, mase_season(prepared))
+    unit = mase_unit(prepared)
     return measure(forecast, truth, mask, unit, np.zeros_like(unit))[metric]
 
 

@@ -7,7 +7,6 @@ alone.
 from dataclasses import dataclass
 
 import numpy as np
-import pandas as pd
 import polars as pl
 import torch
 
@@ -42,11 +41,6 @@ class Prepared:
     is_count: bool  # counts are never negative, and so are their forecasts
     dataset_version: str
     notes: tuple[str, ...] = ()
-
-    @property
-    def cutoff_after(self) -> pd.Timestamp:
-        """The last step of the training range."""
-        return self.panel.index[self.ranges.train_end - 1]
 
 
 def prepare(spec: Spec, dataset: DataSet) -> Prepared:

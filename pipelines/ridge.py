@@ -12,6 +12,7 @@ from models.baselines import Ridge
 from models.filling import last_observed
 from models.forecaster import Scaled, Scaler
 from pipelines.prepare import Prepared
+from pipelines.train import training_scaler
 
 PENALTIES = (0.1, 1.0, 10.0, 100.0, 1000.0)
 MOST_INPUTS = 3000  # of the joint form; its normal equations grow with the square
@@ -28,8 +29,7 @@ def fit_ridge(prepared: Prepared, ranges: Ranges) -> Scaled:
 def _fit_form(prepared: Prepared, ranges: Ranges, joint: bool) -> tuple[float, Scaled]:
     """The validation error of this form with its best penalty, and the model."""
     shape = prepared.shape
-    scaler = Scaler(shape.nodes, shape.variables)
-    scaler.fit(prepared.series.values[: ranges.train_end], prepared.series.mask[: ranges.train_end])
+    scaler = training_scaler(prepared, ranges.train_end)
     sizes = {name: asdict(shape)[name] for name in ("window", "horizon", "nodes", "variables")}
     ridge = Ridge(**sizes, joint=joint)
     model = Scaled(ridge, scaler).eval()
