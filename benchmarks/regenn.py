@@ -26,7 +26,7 @@ from torch import Tensor, nn
 from data.bundled import HERE
 from models.baselines import Naive, SeasonalNaive
 from models.graph_evolution import cooccurrence_graph
-from models.regenn import RegennForecaster, RegennSettings
+from models.regenn import PanelAxes, RegennForecaster, RegennSettings
 from models.regenn_reference import RegennReference, cut_starts, errors_of, train_epoch, training_scale
 from pipelines.spec import DLinearModel, Model, RecurrentModel, RegennModel
 from pipelines.zoo import Shape, build, learn_graph
@@ -349,7 +349,7 @@ def reference_epoch(outbreak: Outbreak, settings: RegennSettings) -> Callable[[]
 def default_epoch(outbreak: Outbreak, settings: RegennSettings) -> Callable[[], object]:
     past = outbreak.counts[: outbreak.train_end]
     _, nodes, variables = past.shape
-    network = RegennForecaster(settings, window=WINDOW, horizon=HORIZON, nodes=nodes, variables=variables)
+    network = RegennForecaster(settings, PanelAxes("nodes", nodes, variables), window=WINDOW, horizon=HORIZON)
     learn_graph(network, past, torch.ones_like(past, dtype=torch.bool))
     view, optimizer = views(past)["level"], torch.optim.Adam(network.parameters())
     return lambda: learn(network, view, "counts", outbreak, optimizer)
@@ -378,10 +378,10 @@ def size_lines(repeats: int) -> list[str]:
 
 def one_step(samples: int) -> Callable[[], None]:
     torch.manual_seed(0)
-    network = RegennForecaster(LEAN, window=WINDOW, horizon=HORIZON, nodes=samples, variables=GRAPH)
+    network = RegennForecaster(LEAN, PanelAxes("nodes", samples, GRAPH), window=WINDOW, horizon=HORIZON)
     x = torch.rand(1, WINDOW, samples, GRAPH)
     mask = torch.ones_like(x, dtype=torch.bool)
-    network.set_graph(cooccurrence_graph(network.as_samples(x[0]), network.as_samples(mask[0])))
+    network.set_graph(cooccurrence_graph(network.axes.as_samples(x[0]), network.axes.as_samples(mask[0])))
 
     def step() -> None:
         network.zero_grad()

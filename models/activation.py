@@ -1,5 +1,7 @@
 """Which activation ends a network: chosen from the range of the data, and watched for outputs that can't learn."""
 
+from typing import Literal
+
 import torch
 from torch import Tensor, nn
 
@@ -33,10 +35,10 @@ def activation(name: str) -> nn.Module:
     return getattr(nn, name)()
 
 
-def output_activation(values: Tensor, mask: Tensor) -> str:
+def output_activation(values: Tensor, mask: Tensor) -> Literal["ReLU", "Identity"]:
     """`ReLU` where no observed value of the training range is negative, else `Identity`.
 
-    `values` are those that the network is trained on: standardised or differenced ones are negative even where the
+    It is for networks that see zero as zero: standardised or differenced values are negative even where the
     observations are not. A bounded activation is never chosen, for a growing series leaves every bound behind.
     """
     return "Identity" if bool((values[mask] < 0).any()) else "ReLU"

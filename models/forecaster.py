@@ -21,7 +21,10 @@ class Forecaster(Protocol):
 
 
 class Scaler(nn.Module):
-    """Mean and standard deviation of each series, fitted on the training range and saved with the weights.
+    """Location and spread of each series, fitted on the training range and saved with the weights.
+
+    `fit` takes mean and standard deviation; `fit_maximum` zero and the largest size, for networks that must know where
+    zero is.
 
     In double precision: a meter that reads a billion and moves by ten is constant in single precision. What a network
     sees is scaled, and single.
@@ -45,6 +48,20 @@ class Scaler(nn.Module):
         std = variance.sqrt()
         self.std.copy_(torch.where(std > 1e-9 * mean.abs().clamp(min=1e-6), std, torch.ones_like(std)))
         return self
+
+    def fit_maximum(self, values: Tensor, mask: Tensor) -> "Scaler":
+        """From `values` and `mask` [T, N, F], so that zero stays zero. A series of zeros keeps its unit."""
+        largest = (values.double().abs() * mask).amax(0)  # [N, F]
+        self.mean.zero_()
+        self.std.copy_(torch.where(largest > 0, largest, torch.ones_like(largest)))
+        return self
+
+    def of(self, nodes: Tensor) -> "Scaler":
+        """The same for these nodes alone."""
+        mean, std = self.mean[nodes], self.std[nodes]
+        part = Scaler(*mean.shape).to(mean.device)
+        part.mean, part.std = mean, std
+        return part
 
     def scale(self, values: Tensor) -> Tensor:
         return ((values - self.mean) / self.std).float()

@@ -132,34 +132,67 @@ class Regenn(nn.Module):
         return self.output(self.before_output(x, graph, target_graph))
 
 
-class RegennForecaster(nn.Module):
-    """ReGENN on a panel: `samples` says which axis is what.
+@dataclass(frozen=True)
+class PanelAxes:
+    """Which axis of a panel [..., T, N, F] is what to the network.
 
-    `nodes`: the N nodes are the samples and their F variables the graph's; `none`: all N * F series are the variables
-    of a single sample. `graph` [V, V] comes from the training range (`models.graph_evolution.cooccurrence_graph` of
-    `as_samples`); without one every pair of variables is alike, as in a panel without gaps. `predict` is the value, or
-    its change from the last observed one, which can be negative.
+    `samples`: with `nodes` the N nodes are the samples and their F variables the graph's; with `none` all N * F series
+    are the variables of a single sample. Raises ValueError where the graph would have a single variable.
+    """
+
+    samples: Samples
+    nodes: int
+    variables: int
+
+    def __post_init__(self) -> None:
+        if self.nodes * self.variables < 2:
+            raise ValueError("the graph needs at least 2 variables but the panel is a single series")
+        if self.samples == "nodes" and self.variables < 2:
+            raise ValueError(
+                "the graph needs at least 2 variables but samples = 'nodes' leaves it 1 (one variable at each of "
+                f"{self.nodes} nodes); with samples = 'none' the nodes are the graph's variables"
+            )
+
+    @property
+    def size(self) -> int:
+        """How many variables the graph has."""
+        return self.variables if self.samples == "nodes" else self.nodes * self.variables
+
+    def as_samples(self, series: Tensor) -> Tensor:
+        """From a panel [..., T, N, F] to samples [..., S, T, V]."""
+        return series.transpose(-3, -2) if self.samples == "nodes" else series.flatten(-2).unsqueeze(-3)
+
+    def as_panel(self, series: Tensor) -> Tensor:
+        """From samples [..., S, T, V] back to a panel [..., T, N, F]."""
+        if self.samples == "nodes":
+            return series.transpose(-3, -2)
+        return series.squeeze(-3).unflatten(-1, (self.nodes, self.variables))
+
+
+class RegennForecaster(nn.Module):
+    """ReGENN on a panel whose `axes` say what is a sample and what a variable.
+
+    `graph` [V, V] comes from the training range (`models.graph_evolution.cooccurrence_graph` of `axes.as_samples`);
+    without one every pair of variables is alike, as in a panel without gaps. `predict` is the value, or its change from
+    the last observed one, which can be negative.
     """
 
     def __init__(
         self,
         settings: RegennSettings,
+        axes: PanelAxes,
         *,
         window: int,
         horizon: int,
-        nodes: int,
-        variables: int,
-        samples: Samples = "nodes",
         predict: Literal["value", "change"] = "value",
         graph: Tensor | None = None,
     ) -> None:
         super().__init__()
-        self.samples, self.predict, self.panel = samples, predict, (nodes, variables)
-        size = graph_variables(samples, nodes, variables)
+        self.axes, self.predict = axes, predict
         if predict == "change" and settings.output != "Identity":
             raise ValueError(f"a change has both signs but the output is {settings.output}; set the output to Identity")
-        self.network = Regenn(settings, window=window, horizon=horizon, variables=size)
-        self.register_buffer("graph", torch.ones(size, size) - torch.eye(size))
+        self.network = Regenn(settings, window=window, horizon=horizon, variables=axes.size)
+        self.register_buffer("graph", 1 - torch.eye(axes.size))
         if graph is not None:
             self.set_graph(graph)
 
@@ -170,34 +203,18 @@ class RegennForecaster(nn.Module):
             raise ValueError(f"the graph is {tuple(graph.shape)} but the variables need {tuple(self.graph.shape)}")
         self.graph.copy_(graph)
 
-    def as_samples(self, series: Tensor) -> Tensor:
-        """From a panel [..., T, N, F] to samples [..., S, T, V]."""
-        return series.transpose(-3, -2) if self.samples == "nodes" else series.flatten(-2).unsqueeze(-3)
-
-    def as_panel(self, series: Tensor) -> Tensor:
-        """From samples [..., S, T, V] back to a panel [..., T, N, F]."""
-        return series.transpose(-3, -2) if self.samples == "nodes" else series.squeeze(-3).unflatten(-1, self.panel)
-
     def before_output(self, x: Tensor, mask: Tensor) -> Tensor:
         """What the output activation is given, [B, H, N, F]."""
-        filled = self.as_samples(fill_forward(x, mask))  # [B, S, W, V]
-        return self.as_panel(self.network.before_output(filled, self.graph, self.network.hidden_graph(self.graph)))
+        filled = self.axes.as_samples(fill_forward(x, mask))  # [B, S, W, V]
+        return self.axes.as_panel(self.network.before_output(filled, self.graph, self.network.hidden_graph(self.graph)))
 
     def forward(self, x: Tensor, mask: Tensor, calendar: Tensor) -> Tensor:
         forecast = self.network.output(self.before_output(x, mask))
         return forecast + last_observed(x, mask) if self.predict == "change" else forecast
 
-    @torch.no_grad()
     def evolution_weights(self) -> "EvolutionWeights":
-        """The relations that were learnt between the variables.
-
-        Raises ValueError where graph evolution is switched off.
-        """
-        source, target = self.network.source, self.network.target
-        if source is None or target is None:
-            raise ValueError("there are no evolution weights: graph_evolution is off")
-        evolved = source.evolve(self.graph)
-        return EvolutionWeights(evolved.weights, target.evolve(evolved.hidden).weights)
+        """As the function of that name, of the graph from the training range."""
+        return evolution_weights(self.network, self.graph, self.network.hidden_graph(self.graph))
 
 
 class EvolutionWeights(NamedTuple):
@@ -211,6 +228,17 @@ class EvolutionWeights(NamedTuple):
         """Both layers one after the other. A lead and its follower stand out here; of the sign, what is between the
         layers may make another."""
         return self.target @ self.source
+
+
+@torch.no_grad()
+def evolution_weights(network: Regenn, graph: Tensor, target_graph: Tensor) -> EvolutionWeights:
+    """The relations that were learnt between the variables, from the graphs [V, V] of both layers.
+
+    Raises ValueError where graph evolution is switched off.
+    """
+    if network.source is None or network.target is None:
+        raise ValueError("there are no evolution weights: graph_evolution is off")
+    return EvolutionWeights(network.source.evolve(graph).weights, network.target.evolve(target_graph).weights)
 
 
 class Relation(NamedTuple):
@@ -227,15 +255,3 @@ def strongest_relations(weights: Tensor, count: int) -> list[Relation]:
     strength = weights.abs().masked_fill(torch.eye(size, dtype=torch.bool, device=weights.device), -1)
     order = strength.flatten().topk(min(count, size * (size - 1))).indices
     return [Relation(pair // size, pair % size, weights.flatten()[pair].item()) for pair in order.tolist()]
-
-
-def graph_variables(samples: Samples, nodes: int, variables: int) -> int:
-    """How many variables the graph has; ValueError if it is a single one."""
-    if nodes * variables < 2:
-        raise ValueError("the graph needs at least 2 variables but the panel is a single series")
-    if samples == "nodes" and variables < 2:
-        raise ValueError(
-            f"the graph needs at least 2 variables but samples = 'nodes' leaves it 1 (one variable at each of {nodes} "
-            "nodes); with samples = 'none' the nodes are the graph's variables"
-        )
-    return variables if samples == "nodes" else nodes * variables

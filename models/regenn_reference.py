@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from models.graph_evolution import cooccurrence
-from models.regenn import Regenn, RegennSettings
+from models.regenn import EvolutionWeights, PanelAxes, Regenn, RegennSettings, evolution_weights
 
 BLOCK = 32  # samples whose graphs are made apart and added up
 
@@ -46,16 +46,58 @@ class RegennReference(nn.Module):
     target_graph: Tensor
 
     @torch.no_grad()
-    def _remember(self, x: Tensor, call: int) -> None:
-        if call == self.seen:
+    def remember(self, x: Tensor, *, grow: bool) -> None:
+        """What a training call does to the graphs before it uses them."""
+        if grow:
             self.graph = self.graph + batch_graph(x)
-            self.seen += 1
         self.target_graph = self.network.hidden_graph(self.graph)
 
     def forward(self, x: Tensor, call: int = 0) -> Tensor:
         if self.training:
-            self._remember(x, call)
+            self.remember(x, grow=call == self.seen)
+            self.seen += call == self.seen
         return self.network(x[None], self.graph, self.target_graph)[0]
+
+
+class ReferenceForecaster(nn.Module):
+    """The reference on a panel, as any other forecaster: `x`, `mask` [B, W, N, F] to [B, H, N, F].
+
+    It knows no gaps: what was not observed is zero, and absent to the graph. The graph grows with the first
+    `first_epoch` training calls; how many there were is saved, so that a run that was killed goes on as it would have.
+    """
+
+    def __init__(self, settings: RegennSettings, axes: PanelAxes, *, window: int, horizon: int) -> None:
+        super().__init__()
+        self.axes = axes
+        self.reference = RegennReference(settings, window=window, horizon=horizon, variables=axes.size)
+        self.register_buffer("calls", torch.zeros((), dtype=torch.int64))
+        self.first_epoch = 0
+
+    calls: Tensor
+
+    @property
+    def network(self) -> Regenn:
+        return self.reference.network
+
+    @property
+    def graph(self) -> Tensor:
+        return self.reference.graph
+
+    def before_output(self, x: Tensor, mask: Tensor) -> Tensor:
+        """What the output activation is given, [B, H, N, F]."""
+        samples = self.axes.as_samples(x * mask)  # [B, S, W, V]
+        if self.training:
+            self.reference.remember(samples.flatten(0, 1), grow=int(self.calls) < self.first_epoch)
+            self.calls += 1
+        graphs = self.reference.graph, self.reference.target_graph
+        return self.axes.as_panel(self.network.before_output(samples, *graphs))
+
+    def forward(self, x: Tensor, mask: Tensor, calendar: Tensor) -> Tensor:
+        return self.network.output(self.before_output(x, mask))
+
+    def evolution_weights(self) -> EvolutionWeights:
+        """As `models.regenn.evolution_weights`, of the graphs that forecasts are made with."""
+        return evolution_weights(self.network, self.graph, self.reference.target_graph)
 
 
 # ---------------------------------------------------------------- ranges

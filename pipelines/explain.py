@@ -3,16 +3,17 @@
 import polars as pl
 import torch
 
-from models.regenn import RegennForecaster, strongest_relations
+from models.regenn import strongest_relations
 from pipelines.prepare import Prepared, node_labels
 from pipelines.results import Explanation
 from pipelines.train import Fitted
+from pipelines.zoo import graph_axes
 
 
 def explain(prepared: Prepared, fitted: Fitted) -> Explanation | None:
     """None for a network without a learned graph, or with one too large to be looked at."""
-    network = fitted.network.network
-    if fitted.relations is None or not isinstance(network, RegennForecaster):
+    axes = graph_axes(fitted.network.network)
+    if fitted.relations is None or axes is None:
         return None
     labels, panel = node_labels(prepared.panel), prepared.panel
     each = [
@@ -22,7 +23,7 @@ def explain(prepared: Prepared, fitted: Fitted) -> Explanation | None:
     ]
     weights = fitted.relations.numpy()
     return Explanation(
-        variables=panel.variables if network.samples == "nodes" else tuple(each),
+        variables=panel.variables if axes.samples == "nodes" else tuple(each),
         source=weights[:, 0],
         target=weights[:, 1],
         best_epoch=fitted.history.best_epoch,

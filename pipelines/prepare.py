@@ -17,6 +17,7 @@ from data.panel import Panel
 from data.regular import absolute_step
 from data.splits import Ranges, cut_ranges
 from data.windows import Series
+from models.activation import output_activation
 from pipelines.errors import SpecError
 from pipelines.spec import OdData, Spec, Task, TripData
 from pipelines.zoo import Shape
@@ -72,6 +73,7 @@ def prepare(spec: Spec, dataset: DataSet) -> Prepared:
             slots_per_day=slots_per_day(panel.interval),
             has_week="week" in seasons,
             predict="change" if persistence_is_closer(*training, horizon=horizon) else "value",
+            output=output_activation(*training),
         ),
         stride=spec.task.stride,
         seasons=seasons,

@@ -10,7 +10,7 @@ import tomllib
 import zoneinfo
 from datetime import datetime
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal, Self, get_args
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
 from pydantic_core import ErrorDetails
@@ -192,6 +192,14 @@ class Task(Table):
 # ---------------------------------------------------------------- [model]
 
 
+Predict = Literal["auto", "value", "change", "pace"]
+PREDICT: Any = Field(
+    "auto",
+    description="the value; its change from the last one; or, for series that outgrow their past, that change in mean "
+    "changes of the window (pace); auto takes value or change, what varies less in training",
+)
+
+
 class RecurrentModel(Table):
     """LSTM, GRU, BiLSTM, BiGRU of the private-mobility paper: one recurrence over all nodes, one dense output."""
 
@@ -199,9 +207,7 @@ class RecurrentModel(Table):
     hidden: int = Field(128, ge=1, description="width of the state")
     layers: int = Field(1, ge=1, description="recurrent layers on top of each other")
     dropout: float = Field(0.2, ge=0, lt=1, description="share of the state that is dropped in training")
-    predict: Literal["auto", "value", "change"] = Field(
-        "auto", description="the value, or its change from the last one; auto takes what varies less in training"
-    )
+    predict: Predict = PREDICT
     profile: int = Field(
         64, ge=0, description="width of the perceptron of the target's calendar; 0: none, as in the paper"
     )
@@ -227,6 +233,16 @@ class RegennModel(Table):
     """ReGENN: recurrences between two layers that learn a graph over variables (Spadon et al. 2022)."""
 
     name: Literal["regenn"]
+    mode: Literal["default", "reference"] = Field(
+        "default",
+        description="`reference` is the paper's code to the letter, for comparison: a graph summed up over the first "
+        "epoch, a stale target graph, one window a step and batch_size nodes (auto: 32), the loss on the data's scale",
+    )
+    normalisation: Literal["training", "leaky"] = Field(
+        "training",
+        description="`leaky` scales by the largest value of the whole series, the test range too, as the paper did; in "
+        "mode `reference` alone, and never champion",
+    )
     samples: Literal["auto", "nodes", "none"] = Field(
         "auto",
         description="`nodes`: they happen together and their variables are the graph; `none`: all series are the graph"
@@ -243,9 +259,33 @@ class RegennModel(Table):
     autoregression: bool = Field(True, description="add a linear map of the window; it can continue a line")
     bias: bool = Field(True, description="of all but the encoder, which has its own")
     dropout: float = Field(0.1, ge=0, lt=1, description="share that is dropped in training")
-    predict: Literal["auto", "value", "change"] = Field(
-        "auto", description="the value, or its change from the last one; auto takes what varies less in training"
+    output: Literal["auto", "relu", "identity"] = Field(
+        "auto", description="what ends the network; auto is relu for values that are never negative in training"
     )
+    predict: Predict = PREDICT
+
+    @model_validator(mode="before")
+    @classmethod
+    def reference_is_the_papers(cls, raw: Any) -> Any:
+        """What a spec leaves out is as in the paper's code."""
+        paper = {
+            "encoder": 2048,
+            "autoregression": False,
+            "bias": False,
+            "attention_dropout": 0.1,
+            "predict": "value",
+        }
+        return {**paper, **raw} if isinstance(raw, dict) and raw.get("mode") == "reference" else raw
+
+    @model_validator(mode="after")
+    def ways_fit_the_mode(self) -> Self:
+        if self.mode == "default" and self.normalisation == "leaky":
+            raise ValueError("normalisation 'leaky' exists in mode 'reference' alone, to compare with the paper")
+        if self.mode == "reference" and self.predict != "value":
+            raise ValueError(f"mode 'reference' forecasts the value itself; predict {self.predict!r} is for 'default'")
+        if self.output == "relu" and self.predict in ("change", "pace"):
+            raise ValueError(f"a {self.predict} has both signs, which output 'relu' can't give; set output 'identity'")
+        return self
 
 
 Model = Annotated[RecurrentModel | DLinearModel | StidModel | RegennModel, Field(discriminator="name")]
@@ -260,7 +300,11 @@ class Training(Table):
     )
     learning_rate: float = Field(2e-3, gt=0, description="of AdamW at the start; it falls along a cosine")
     weight_decay: float = Field(0.0, ge=0)
-    loss: Literal["mae", "mse", "huber"] = Field("mae", description="on scaled, observed targets")
+    loss: Literal["mae", "mse", "huber"] = Field("mae", description="on observed targets")
+    loss_scale: Literal["series", "data"] = Field(
+        "series",
+        description="every series counts alike, in its own spread; or in the data's unit, where the largest rule",
+    )
     patience: int = Field(8, ge=1, description="epochs without a better validation loss before training stops")
     gradient_clip: float | None = Field(1.0, gt=0, description="the largest norm of a gradient")
     seed: int = Field(0, ge=0, description="the same spec, data and seed give the same weights")
@@ -385,6 +429,8 @@ def _line(detail: ErrorDetails, raw: dict[str, Any]) -> str:
         case "union_tag_not_found":
             tag = detail["ctx"]["discriminator"].strip("'")
             return f"{key}.{tag}: missing; allowed: trips, od, long, wide"
+        case "value_error" if isinstance(value, dict):  # of a whole table, whose keys don't go together
+            return f"{key}: {detail['ctx']['error']}"
         case "value_error":
             return f"{key}: {value!r} {detail['ctx']['error']}"
         case "string_pattern_mismatch" if detail["ctx"]["pattern"] == INTERVAL:

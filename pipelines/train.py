@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import cast
 
 import polars as pl
 import torch
@@ -28,6 +29,7 @@ from torch.nn import functional
 from data.splits import Ranges, sample_starts
 from data.windows import Batch, WindowSampler, observed_starts
 from models.forecaster import Scaled, Scaler
+from models.regenn_reference import ReferenceForecaster
 from pipelines.checkpoint import Progress, load_progress, save_progress, write_whole
 from pipelines.device import choose_device, describe_device
 from pipelines.errors import SpecError, TrainingError
@@ -35,7 +37,8 @@ from pipelines.fingerprint import code_fingerprint
 from pipelines.prepare import Prepared
 from pipelines.results import History
 from pipelines.spec import Model, Training
-from pipelines.zoo import build, learn_graph, relations
+from pipelines.steps import Plan, Step, one_window_a_step, only, shuffled
+from pipelines.zoo import build, dead_share, fit_scaler, is_reference, learn_graph, relations
 
 LOSSES: dict[str, Callable[..., Tensor]] = {
     "mae": functional.l1_loss,
@@ -49,7 +52,12 @@ CHECKPOINT, WEIGHTS, HISTORY, RELATIONS = (
     "history.json",
     "relations.safetensors",
 )
-DECISIVE_CODE = ("data", "models", *(f"pipelines/{name}.py" for name in ("checkpoint", "prepare", "train", "zoo")))
+DECISIVE_CODE = (
+    "data",
+    "models",
+    *(f"pipelines/{name}.py" for name in ("checkpoint", "prepare", "steps", "train", "zoo")),
+)
+LOOKED_AT = 256  # samples on which a start is judged
 UNREADABLE = (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError)  # what a damaged file raises
 
 
@@ -111,7 +119,7 @@ def fit(
         except UNREADABLE as error:
             say(f"{model.name}: what an equal run left in {place} can't be read, so it is trained anew: {error}")
     try:
-        run = Run(prepared, network, training, ranges, place, say)
+        run = Run(prepared, network, model, training, ranges, place, say)
         history = run.to_the_end(model.name)
     except torch.OutOfMemoryError:
         raise TrainingError(
@@ -133,8 +141,9 @@ def new_network(prepared: Prepared, model: Model, train_end: int) -> Scaled:
         network = build(model, prepared.shape)
     except ValueError as error:
         raise SpecError(f"model: {error}") from None
-    learn_graph(network, prepared.series.values[:train_end], prepared.series.mask[:train_end])
-    return Scaled(network, training_scaler(prepared, train_end))
+    values, mask = prepared.series.values, prepared.series.mask
+    learn_graph(network, values[:train_end], mask[:train_end])
+    return Scaled(network, fit_scaler(model, prepared.shape, values, mask, train_end))
 
 
 def training_scaler(prepared: Prepared, train_end: int) -> Scaler:
@@ -154,6 +163,7 @@ class Run:
         self,
         prepared: Prepared,
         network: Scaled,
+        model: Model,
         training: Training,
         ranges: Ranges,
         place: Path,
@@ -177,7 +187,9 @@ class Run:
             for starts in (learn, check)
         )
         self.batch_size = batch_size(training, len(self.learn))
-        self.steps = math.ceil(len(self.learn) / self.batch_size)
+        self.on_data_scale = training.loss_scale == "data" or is_reference(model)
+        self.plan = self._literal_plan() if is_reference(model) else shuffled(len(self.learn), self.batch_size)
+        self.steps = len(self.plan(0))
         self.progress = Progress()
         self.saved_at = time.monotonic()
         self._refuse_nothing_to_learn()
@@ -191,6 +203,8 @@ class Run:
             )
         elif (self.place / CHECKPOINT).exists():
             self.say(f"{name}: the checkpoint in {self.place} can't be read; starting from the beginning")
+        if not found:
+            self._look_for_dead_outputs(name)
         with training_bar(name, self.training.epochs, self.say) as show:
             while not self._is_over():
                 self._epoch()
@@ -217,19 +231,18 @@ class Run:
         rate = self.training.learning_rate * (1 + math.cos(math.pi * done.epoch / self.training.epochs)) / 2
         for group in self.optimizer.param_groups:
             group["lr"] = rate
-        order = torch.randperm(len(self.learn), generator=torch.Generator().manual_seed(self._order_seed()))
-        rest = order[done.step * self.batch_size :]
         self.network.train()
-        for batch in self.learn.batches(self.batch_size, rest):
-            done.loss_sum += self._step(batch)
+        for step in self.plan(self._order_seed())[done.step :]:
+            done.loss_sum += self._step(step)
             done.step += 1
             if time.monotonic() - self.saved_at >= 60 * self.training.checkpoint_minutes and done.step < self.steps:
                 self.save()
         self._close_epoch(rate, time.monotonic() - began)
 
-    def _step(self, batch: Batch) -> float:
+    def _step(self, step: Step) -> float:
+        batch = self.learn.take(step.samples.to(self.learn.starts.device))
         with self._precision():
-            loss = self._loss(batch)
+            loss = self._loss(batch) if step.nodes is None else self._part_loss(batch, step.nodes)
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         if self.training.gradient_clip is not None:
@@ -244,10 +257,18 @@ class Run:
         return value
 
     def _loss(self, batch: Batch) -> Tensor:
-        """The mean over observed targets, in standard deviations of each series."""
-        forecast = self.scaled(batch.x, batch.mask, batch.calendar)
-        target = self.network.scaler.scale(batch.y)
-        each = LOSSES[self.training.loss](forecast.float(), target, reduction="none")
+        return self._error(self.scaled, self.network.scaler, batch)
+
+    def _part_loss(self, batch: Batch, nodes: Tensor) -> Tensor:
+        part = Scaled(self.network.network, self.network.scaler.of(nodes))
+        return self._error(part.scaled, part.scaler, only(batch, nodes))
+
+    def _error(self, scaled: Forward, scaler: Scaler, batch: Batch) -> Tensor:
+        """The mean over observed targets, in the spread of each series or in the data's unit."""
+        forecast, target = scaled(batch.x, batch.mask, batch.calendar).float(), scaler.scale(batch.y)
+        if self.on_data_scale:
+            forecast, target = scaler.unscale(forecast), batch.y
+        each = LOSSES[self.training.loss](forecast, target, reduction="none")
         return (each * batch.y_mask).sum() / batch.y_mask.sum()
 
     def _close_epoch(self, rate: float, seconds: float) -> None:
@@ -293,6 +314,27 @@ class Run:
 
     def _order_seed(self) -> int:
         return self.training.seed * 1_000_003 + self.progress.epoch
+
+    def _literal_plan(self) -> Plan:
+        """That of the paper's code, where `batch_size` counts nodes."""
+        network = cast(ReferenceForecaster, self.network.network)
+        size = 32 if self.training.batch_size == "auto" else self.training.batch_size
+        parted = network.axes.nodes if network.axes.samples == "nodes" else None
+        plan = one_window_a_step(len(self.learn), parted, size)
+        network.first_epoch = len(plan(0))
+        return plan
+
+    def _look_for_dead_outputs(self, name: str) -> None:
+        """A ReLU that only sees negative numbers has no gradient. Raises TrainingError where every one is like that."""
+        batch = self.learn.take(slice(LOOKED_AT))
+        share = dead_share(self.network.network, self.network.scaler.scale(batch.x) * batch.mask, batch.mask)
+        if share == 1:
+            raise TrainingError(
+                f"{name} can't learn from this start: its ReLU output is zero for every window and has no gradient; "
+                f"try another training.seed (now {self.training.seed}), or model.output = 'identity'"
+            )
+        if share > 0:
+            self.say(f"note: {share:.0%} of the outputs of {name} are zero for every window at the start (dead ReLU)")
 
     def _refuse_nothing_to_learn(self) -> None:
         for name, sampler in (("training", self.learn), ("validation", self.check)):

@@ -1,15 +1,20 @@
 """From a model's table in the spec to the network: the one place that knows which name is which class."""
 
+import copy
 from dataclasses import dataclass
 from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
+from models.activation import dead_outputs
 from models.dlinear import DLinear
+from models.forecaster import Scaler
 from models.graph_evolution import cooccurrence_graph
+from models.pace import Paced
 from models.recurrent import RecurrentForecaster
-from models.regenn import RegennForecaster, RegennSettings
+from models.regenn import PanelAxes, RegennForecaster, RegennSettings
+from models.regenn_reference import ReferenceForecaster
 from models.stid import Stid
 from pipelines.spec import DLinearModel, Model, RecurrentModel, RegennModel, StidModel
 
@@ -27,23 +32,17 @@ class Shape:
     slots_per_day: int
     has_week: bool  # whether the calendar of day and week says anything at this interval
     predict: Literal["value", "change"]  # what the data favour, for models that are told `auto`
+    output: Literal["ReLU", "Identity"] = "Identity"  # the same, of the activation that ends a network
 
 
 def build(model: Model, shape: Shape) -> nn.Module:
-    """A fresh network on scaled values; its weights come from torch's random state."""
+    """A fresh network on scaled values; its weights come from torch's random state.
+
+    Raises ValueError where it does not fit the data.
+    """
     match model:
         case RecurrentModel():
-            return RecurrentForecaster(
-                model.name,
-                horizon=shape.horizon,
-                nodes=shape.nodes,
-                variables=shape.variables,
-                hidden=model.hidden,
-                layers=model.layers,
-                dropout=model.dropout,
-                predict=shape.predict if model.predict == "auto" else model.predict,
-                profile=model.profile if shape.has_week else 0,
-            )
+            return _paced(model, _recurrent(model, shape))
         case DLinearModel():
             return DLinear(window=shape.window, horizon=shape.horizon, kernel=model.kernel)
         case StidModel():
@@ -57,8 +56,31 @@ def build(model: Model, shape: Shape) -> nn.Module:
                 layers=model.layers,
                 dropout=model.dropout,
             )
+        case RegennModel(mode="reference"):
+            axes = _axes(model, shape)
+            return ReferenceForecaster(_settings(model, shape), axes, window=shape.window, horizon=shape.horizon)
         case RegennModel():
-            return _regenn(model, shape)
+            return _paced(model, _regenn(model, shape))
+
+
+def fit_scaler(model: Model, shape: Shape, values: Tensor, mask: Tensor, train_end: int) -> Scaler:
+    """What scales the data for a network, from the training steps of `values` and `mask` [T, N, F].
+
+    A model that is leaky by name is given all steps, those of the test range too.
+    """
+    end = len(values) if is_leaky(model) else train_end
+    scaler, seen = Scaler(shape.nodes, shape.variables), (values[:end], mask[:end])
+    return scaler.fit_maximum(*seen) if _counts_from_zero(model, shape) else scaler.fit(*seen)
+
+
+def is_reference(model: Model) -> bool:
+    """Whether the model is trained as the paper's code did it."""
+    return isinstance(model, RegennModel) and model.mode == "reference"
+
+
+def is_leaky(model: Model) -> bool:
+    """Whether the model has seen the test range in training, as the paper's normalisation does."""
+    return isinstance(model, RegennModel) and model.normalisation == "leaky"
 
 
 def learn_graph(network: nn.Module, values: Tensor, mask: Tensor) -> None:
@@ -66,10 +88,17 @@ def learn_graph(network: nn.Module, values: Tensor, mask: Tensor) -> None:
 
     Of data that are never negative a variable is present where it is positive, else where it was observed.
     """
-    if isinstance(network, RegennForecaster):
+    inner = _unwrapped(network)
+    if isinstance(inner, RegennForecaster):
         present = mask & (values > 0) if not (mask & (values < 0)).any() else mask
-        graph = cooccurrence_graph(network.as_samples(values), network.as_samples(present))
-        network.set_graph(graph.float())
+        graph = cooccurrence_graph(inner.axes.as_samples(values), inner.axes.as_samples(present))
+        inner.set_graph(graph.float())
+
+
+def graph_axes(network: nn.Module) -> PanelAxes | None:
+    """Which axes the learned graph of a network is about; None for networks without one."""
+    inner = _unwrapped(network)
+    return inner.axes if isinstance(inner, RegennForecaster | ReferenceForecaster) else None
 
 
 def relations(network: nn.Module) -> Tensor | None:
@@ -77,18 +106,75 @@ def relations(network: nn.Module) -> Tensor | None:
 
     None for networks without one, and for graphs too large to be looked at.
     """
-    if (
-        not isinstance(network, RegennForecaster)
-        or network.network.source is None
-        or len(network.graph) > MOST_EXPLAINED
-    ):
+    inner = _unwrapped(network)
+    if not isinstance(inner, RegennForecaster | ReferenceForecaster) or inner.network.source is None:
         return None
-    return torch.stack(list(network.evolution_weights())).cpu()
+    return torch.stack(list(inner.evolution_weights())).cpu() if len(inner.graph) <= MOST_EXPLAINED else None
+
+
+def dead_share(network: nn.Module, x: Tensor, mask: Tensor) -> float:
+    """The share of a network's outputs [H, N, F] that pass no gradient for any of the scaled windows `x` [B, W, N, F].
+
+    It is asked as in training, on a copy: a graph that grows there would else be empty.
+    """
+    inner = _unwrapped(network)
+    if not isinstance(inner, RegennForecaster | ReferenceForecaster) or isinstance(inner.network.output, nn.Identity):
+        return 0.0
+    copied = copy.deepcopy(inner).train()
+    if isinstance(copied, ReferenceForecaster):
+        copied.first_epoch = 1
+    with torch.random.fork_rng(), torch.no_grad():
+        before = copied.before_output(x, mask)
+    return float(dead_outputs(copied.network.output, before).float().mean())
+
+
+def _unwrapped(network: nn.Module) -> nn.Module:
+    return network.network if isinstance(network, Paced) else network
+
+
+def _paced(model: RecurrentModel | RegennModel, network: nn.Module) -> nn.Module:
+    return Paced(network) if model.predict == "pace" else network
+
+
+def _predict(model: RecurrentModel | RegennModel, shape: Shape) -> Literal["value", "change"]:
+    """What the network itself puts out; on a pace it is the value of that."""
+    if model.predict == "auto":
+        return shape.predict
+    return "change" if model.predict == "change" else "value"
+
+
+def _recurrent(model: RecurrentModel, shape: Shape) -> RecurrentForecaster:
+    return RecurrentForecaster(
+        model.name,
+        horizon=shape.horizon,
+        nodes=shape.nodes,
+        variables=shape.variables,
+        hidden=model.hidden,
+        layers=model.layers,
+        dropout=model.dropout,
+        predict=_predict(model, shape),
+        profile=model.profile if shape.has_week else 0,
+    )
 
 
 def _regenn(model: RegennModel, shape: Shape) -> RegennForecaster:
+    return RegennForecaster(
+        _settings(model, shape),
+        _axes(model, shape),
+        window=shape.window,
+        horizon=shape.horizon,
+        predict=_predict(model, shape),
+    )
+
+
+def _axes(model: RegennModel, shape: Shape) -> PanelAxes:
     """Raises ValueError where the graph would have a single variable."""
-    settings = RegennSettings(
+    by_nodes = model.samples == "nodes" or (model.samples == "auto" and shape.variables > 1)
+    return PanelAxes("nodes" if by_nodes else "none", shape.nodes, shape.variables)
+
+
+def _settings(model: RegennModel, shape: Shape) -> RegennSettings:
+    return RegennSettings(
         gate=model.gate,
         bidirectional_gate=model.bidirectional_gate,
         sequencer=None if model.sequencer == "none" else model.sequencer,
@@ -100,15 +186,19 @@ def _regenn(model: RegennModel, shape: Shape) -> RegennForecaster:
         bias=model.bias,
         dropout=model.dropout,
         attention_dropout=model.attention_dropout,
-        output="Identity",  # scaled values have both signs
+        output=_output(model, shape),
     )
-    by_nodes = model.samples == "nodes" or (model.samples == "auto" and shape.variables > 1)
-    return RegennForecaster(
-        settings,
-        window=shape.window,
-        horizon=shape.horizon,
-        nodes=shape.nodes,
-        variables=shape.variables,
-        samples="nodes" if by_nodes else "none",
-        predict=shape.predict if model.predict == "auto" else model.predict,
-    )
+
+
+def _output(model: RegennModel, shape: Shape) -> str:
+    """A ReLU where what is put out can't be negative: values that never are, counted from zero."""
+    if model.output != "auto":
+        return {"relu": "ReLU", "identity": "Identity"}[model.output]
+    if model.mode == "default" and (model.predict == "pace" or _predict(model, shape) == "change"):
+        return "Identity"
+    return shape.output
+
+
+def _counts_from_zero(model: Model, shape: Shape) -> bool:
+    """Whether a network must see zero as zero: one that ends in a ReLU, and the paper's."""
+    return isinstance(model, RegennModel) and (model.mode == "reference" or _output(model, shape) == "ReLU")

@@ -7,12 +7,14 @@ from torch import Tensor, nn
 from models.baselines import Naive, Ridge, SeasonalNaive
 from models.dlinear import DLinear
 from models.forecaster import Scaled, Scaler
+from models.pace import Paced
 from models.recurrent import RecurrentForecaster
-from models.regenn import RegennForecaster, RegennSettings
+from models.regenn import PanelAxes, RegennForecaster, RegennSettings
 from models.stid import Stid
 
 W, H, N, F = 12, 4, 3, 2
 SIZES = {"horizon": H, "nodes": N, "variables": F}
+STEPS = {"window": W, "horizon": H}
 
 
 def networks() -> dict[str, nn.Module]:
@@ -30,10 +32,11 @@ def networks() -> dict[str, nn.Module]:
         "ridge": Ridge(window=W, joint=False, **SIZES),
         "joint ridge": Ridge(window=W, joint=True, **SIZES),
         "dlinear": DLinear(window=W, horizon=H, kernel=5),
-        "regenn": RegennForecaster(RegennSettings(bias=True, output="Identity"), window=W, **SIZES),
+        "regenn": RegennForecaster(RegennSettings(bias=True, output="Identity"), PanelAxes("nodes", N, F), **STEPS),
         "regenn without samples": RegennForecaster(
-            RegennSettings(output="Identity"), window=W, samples="none", predict="change", **SIZES
+            RegennSettings(output="Identity"), PanelAxes("none", N, F), predict="change", **STEPS
         ),
+        "paced": Paced(RegennForecaster(RegennSettings(output="Identity"), PanelAxes("nodes", N, F), **STEPS)),
         "stid": Stid(window=W, slots_per_day=24, hidden=8, **SIZES),
     }
 

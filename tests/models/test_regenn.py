@@ -10,7 +10,14 @@ from torch import Tensor, nn
 from torch.autograd.functional import jacobian as jacobian_of
 
 from models.graph_evolution import GraphEvolution, TimeMap, cooccurrence, cooccurrence_graph
-from models.regenn import Regenn, RegennForecaster, RegennSettings, SummedRecurrence, strongest_relations
+from models.regenn import (
+    PanelAxes,
+    Regenn,
+    RegennForecaster,
+    RegennSettings,
+    SummedRecurrence,
+    strongest_relations,
+)
 from models.regenn_reference import (
     RegennReference,
     Scale,
@@ -584,7 +591,7 @@ def forecaster(**changes: object) -> RegennForecaster:
     """Five nodes with three variables each."""
     settings = dataclasses.replace(BASE, **changes)
     graph = cooccurrence_graph(waves(5, 30), torch.rand(5, 30, V) > 0.2)
-    return RegennForecaster(settings, window=W, horizon=H, nodes=5, variables=V, graph=graph)
+    return RegennForecaster(settings, PanelAxes("nodes", 5, V), window=W, horizon=H, graph=graph)
 
 
 def window_of(batch: int, nodes: int = 5, variables: int = V) -> tuple[Tensor, Tensor, Tensor]:
@@ -620,19 +627,18 @@ def test_what_was_not_observed_does_not_matter() -> None:
 
 @pytest.mark.parametrize(("samples", "variables", "size"), [("nodes", 3, 3), ("none", 3, 15), ("none", 1, 5)])
 def test_axes_say_what_is_a_sample_and_what_a_variable(samples: str, variables: int, size: int) -> None:
-    model = RegennForecaster(BASE, window=W, horizon=H, nodes=5, variables=variables, samples=samples)
+    model = RegennForecaster(BASE, PanelAxes(samples, 5, variables), window=W, horizon=H)
     assert model.graph.shape == (size, size)
     panel = torch.rand(2, W, 5, variables)
-    assert torch.equal(model.as_panel(model.as_samples(panel)), panel)
+    assert torch.equal(model.axes.as_panel(model.axes.as_samples(panel)), panel)
     assert model(*window_of(2, 5, variables)).shape == (2, H, 5, variables)
 
 
 def test_a_single_variable_is_refused_with_the_way_out() -> None:
-    sizes = {"window": W, "horizon": H, "variables": 1}
     with pytest.raises(ValueError, match="samples = 'none'"):
-        RegennForecaster(BASE, nodes=5, **sizes)
+        PanelAxes("nodes", 5, 1)
     with pytest.raises(ValueError, match="single series"):
-        RegennForecaster(BASE, nodes=1, samples="none", **sizes)
+        PanelAxes("none", 1, 1)
     with pytest.raises(ValueError, match="at least 2 variables"):
         GraphEvolution(1)
 
@@ -643,13 +649,13 @@ def test_a_graph_of_another_size_is_refused() -> None:
 
 
 def test_a_change_is_added_to_the_last_observed_value_and_needs_both_signs() -> None:
-    sizes = {"window": W, "horizon": H, "nodes": 5, "variables": V}
-    model = RegennForecaster(dataclasses.replace(BASE, feedforward=8), predict="change", **sizes)
+    axes, sizes = PanelAxes("nodes", 5, V), {"window": W, "horizon": H}
+    model = RegennForecaster(dataclasses.replace(BASE, feedforward=8), axes, predict="change", **sizes)
     x, mask, calendar = window_of(2)
     mask[:, -1], mask[:, -2] = False, True
     torch.testing.assert_close(model(x, mask, calendar) - x[:, -2:-1], model.before_output(x, mask), **EXACT)
     with pytest.raises(ValueError, match="set the output to Identity"):
-        RegennForecaster(RegennSettings(), predict="change", **sizes)
+        RegennForecaster(RegennSettings(), axes, predict="change", **sizes)
 
 
 def test_the_training_graph_counts_each_step_once_and_no_gap() -> None:
@@ -681,7 +687,7 @@ def test_without_gaps_the_observed_graph_relates_every_pair_alike() -> None:
     """So it is the start of a forecaster that was given no graph, up to the length of rows."""
     values = torch.rand(4, 20, V)
     rows = nn.functional.normalize(cooccurrence_graph(values, torch.ones_like(values, dtype=torch.bool)))
-    start = RegennForecaster(BASE, window=W, horizon=H, nodes=4, variables=V).graph
+    start = RegennForecaster(BASE, PanelAxes("nodes", 4, V), window=W, horizon=H).graph
     torch.testing.assert_close(rows, nn.functional.normalize(start), **EXACT)
 
 
@@ -721,7 +727,7 @@ def test_a_planted_lead_is_among_the_strongest_relations(seed: int) -> None:
     samples = series[..., None].unfold(0, 10, 1).movedim(-1, 1)  # [S, W + H, N, F]
     past, future = samples[:, :8], samples[:, 8:]
     settings = RegennSettings(feedforward=None, bias=True, output="Identity")
-    model = RegennForecaster(settings, window=8, horizon=2, nodes=6, variables=1, samples="none")
+    model = RegennForecaster(settings, PanelAxes("none", 6, 1), window=8, horizon=2)
     optimizer = torch.optim.Adam(model.parameters(), 3e-3)
     observed = torch.ones_like(past, dtype=torch.bool)
     for _ in range(30):
