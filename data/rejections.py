@@ -18,6 +18,7 @@ HINTS = {
     "numbers of steps (1, 2, 3) and of seconds are not: write dates",
     OFF_CLOCK: "rows between the steps are not averaged: bring each series to one row a step first",
 }
+MOST_CELLS = 8  # of a row that is shown; a wide file has hundreds
 TIME_REASONS = (UNPARSABLE, NONEXISTENT, AMBIGUOUS)
 
 
@@ -61,11 +62,14 @@ def require_interval(interval: str) -> None:
 
 
 def require_few(rejections: Rejections, rows_read: int, limit: float) -> None:
-    """Raises TooManyRejected where the share is above `limit`, DataError where nothing is left."""
+    """Raises TooManyRejected where the share is above `limit`, DataError where nothing is left.
+
+    A row outside the span that was asked for is no fault of the data, so it does not count towards the limit.
+    """
     rejected = sum(rejections.counts.values())
     if rows_read == 0:
         raise DataError("the files have no rows")
-    if rejected == rows_read or rejected > limit * rows_read:
+    if rejected == rows_read or rejected - rejections.counts.get(OUTSIDE, 0) > limit * rows_read:
         raise TooManyRejected(_verdict(rejections, rows_read, limit), rejections)
 
 
@@ -85,6 +89,8 @@ def _example(rejections: Rejections) -> str:
     rows = rejections.examples.filter(pl.col("reason") == worst).drop("reason")
     if rows.is_empty():
         return ""
-    cells = ", ".join(f"{column}={value}" for column, value in rows.row(0, named=True).items())
+    row = list(rows.row(0, named=True).items())
+    cells = ", ".join(f"{column}={value}" for column, value in row[:MOST_CELLS])
+    cells += f" and {len(row) - MOST_CELLS} more columns" if len(row) > MOST_CELLS else ""
     hint = f"{HINTS[worst]}; " if worst in HINTS else ""
     return f"the first {worst!r} is {cells}; {hint}"

@@ -38,8 +38,8 @@ def activation(name: str) -> nn.Module:
 def output_activation(values: Tensor, mask: Tensor) -> Literal["ReLU", "Identity"]:
     """`ReLU` where no observed value of the training range is negative, else `Identity`.
 
-    It is for networks that see zero as zero: standardised or differenced values are negative even where the
-    observations are not. A bounded activation is never chosen, for a growing series leaves every bound behind.
+    Of a network on scaled values, the activation must count from what the data's zero is there. A bounded activation
+    is never chosen, for a growing series leaves every bound behind.
     """
     return "Identity" if bool((values[mask] < 0).any()) else "ReLU"
 

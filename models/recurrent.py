@@ -13,8 +13,9 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from models.clock import CYCLIC_WIDTH, cyclic, harmonics
+from models.clock import CYCLIC_WIDTH, cyclic
 from models.filling import fill_forward
+from models.profile import Profile
 
 Cell = Literal["lstm", "gru", "bilstm", "bigru"]
 Predict = Literal["value", "change"]
@@ -36,23 +37,6 @@ class Recurrence(nn.Module):
         state = self.rnn(inputs)[1]
         h = state[0] if isinstance(state, tuple) else state  # [layers * directions, B, hidden]
         return torch.cat(list(h[-self.directions :]), dim=-1)  # [B, C]
-
-
-class Profile(nn.Module):
-    """What each series usually is at this time of day and week: [B, H, 3] to [B, H, N, F], zero at the start."""
-
-    ORDERS = 4
-
-    def __init__(self, hidden: int, nodes: int, variables: int) -> None:
-        super().__init__()
-        self.shape = (nodes, variables)
-        self.inner = nn.Linear(4 * self.ORDERS + 2, hidden)
-        self.outer = nn.Linear(hidden, nodes * variables)
-        nn.init.zeros_(self.outer.weight)
-        nn.init.zeros_(self.outer.bias)
-
-    def forward(self, calendar: Tensor) -> Tensor:
-        return self.outer(self.inner(harmonics(calendar, self.ORDERS)).relu()).unflatten(-1, self.shape)
 
 
 class RecurrentForecaster(nn.Module):

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from models.activation import activation
 from models.filling import fill_forward, last_observed
 from models.graph_evolution import GraphEvolution, TimeMap
+from models.profile import Profile
 
 Cell = Literal["lstm", "gru", "rnn"]
 Samples = Literal["nodes", "none"]
@@ -174,7 +175,9 @@ class RegennForecaster(nn.Module):
 
     `graph` [V, V] comes from the training range (`models.graph_evolution.cooccurrence_graph` of `axes.as_samples`);
     without one every pair of variables is alike, as in a panel without gaps. `predict` is the value, or its change from
-    the last observed one, which can be negative.
+    the last observed one, which can be negative. `profile` above 0 is the width of a perceptron that adds what each
+    series usually is at the target's time of day and week; the paper's network does not know it. `zero` [N, F] is what
+    the data's zero is after scaling: the output activation counts from there.
     """
 
     def __init__(
@@ -186,30 +189,36 @@ class RegennForecaster(nn.Module):
         horizon: int,
         predict: Literal["value", "change"] = "value",
         graph: Tensor | None = None,
+        profile: int = 0,
     ) -> None:
         super().__init__()
         self.axes, self.predict = axes, predict
+        self.profile = Profile(profile, axes.nodes, axes.variables) if profile else None
         if predict == "change" and settings.output != "Identity":
             raise ValueError(f"a change has both signs but the output is {settings.output}; set the output to Identity")
         self.network = Regenn(settings, window=window, horizon=horizon, variables=axes.size)
         self.register_buffer("graph", 1 - torch.eye(axes.size))
+        self.register_buffer("zero", torch.zeros(axes.nodes, axes.variables))
         if graph is not None:
             self.set_graph(graph)
 
     graph: Tensor
+    zero: Tensor
 
     def set_graph(self, graph: Tensor) -> None:
         if graph.shape != self.graph.shape:
             raise ValueError(f"the graph is {tuple(graph.shape)} but the variables need {tuple(self.graph.shape)}")
         self.graph.copy_(graph)
 
-    def before_output(self, x: Tensor, mask: Tensor) -> Tensor:
+    def before_output(self, x: Tensor, mask: Tensor, calendar: Tensor) -> Tensor:
         """What the output activation is given, [B, H, N, F]."""
         filled = self.axes.as_samples(fill_forward(x, mask))  # [B, S, W, V]
-        return self.axes.as_panel(self.network.before_output(filled, self.graph, self.network.hidden_graph(self.graph)))
+        ahead = self.network.before_output(filled, self.graph, self.network.hidden_graph(self.graph))
+        forecast = self.axes.as_panel(ahead) - self.zero
+        return forecast if self.profile is None else forecast + self.profile(calendar[:, x.shape[1] :])
 
     def forward(self, x: Tensor, mask: Tensor, calendar: Tensor) -> Tensor:
-        forecast = self.network.output(self.before_output(x, mask))
+        forecast = self.network.output(self.before_output(x, mask, calendar)) + self.zero
         return forecast + last_observed(x, mask) if self.predict == "change" else forecast
 
     def evolution_weights(self) -> "EvolutionWeights":

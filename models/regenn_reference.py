@@ -83,7 +83,7 @@ class ReferenceForecaster(nn.Module):
     def graph(self) -> Tensor:
         return self.reference.graph
 
-    def before_output(self, x: Tensor, mask: Tensor) -> Tensor:
+    def before_output(self, x: Tensor, mask: Tensor, calendar: Tensor) -> Tensor:
         """What the output activation is given, [B, H, N, F]."""
         samples = self.axes.as_samples(x * mask)  # [B, S, W, V]
         if self.training:
@@ -93,7 +93,7 @@ class ReferenceForecaster(nn.Module):
         return self.axes.as_panel(self.network.before_output(samples, *graphs))
 
     def forward(self, x: Tensor, mask: Tensor, calendar: Tensor) -> Tensor:
-        return self.network.output(self.before_output(x, mask))
+        return self.network.output(self.before_output(x, mask, calendar))
 
     def evolution_weights(self) -> EvolutionWeights:
         """As `models.regenn.evolution_weights`, of the graphs that forecasts are made with."""

@@ -50,6 +50,11 @@ class Config:
     dataset_version: str
     training_key: str
 
+    @property
+    def label(self) -> str:
+        """What a table calls the model."""
+        return TypeAdapter[Model](Model).validate_python(self.model).label
+
 
 @dataclass(frozen=True)
 class Artefact:

@@ -62,7 +62,8 @@ def backtest(spec: Spec, prepared: Prepared, *, folder: Path, say: Callable[[str
     intervals, calibration = _intervals(spec.evaluation, parts, prepared.is_count, truth, mask)
     result = Backtest(
         protocol=protocol(spec, prepared, folds),
-        model=spec.model.name,
+        model=spec.model.label,
+        leaky=spec.model.leaky,
         cutoffs=prepared.panel.index[cutoffs],
         interval=prepared.panel.interval,
         nodes=prepared.panel.nodes,
@@ -98,7 +99,7 @@ class _Part:
 
 def _run_fold(spec: Spec, prepared: Prepared, fold: Fold, folder: Path, say: Callable[[str], None]) -> _Part:
     fitted = fit(prepared, spec.model, spec.training, folder=folder, ranges=fold.ranges, say=say)
-    ours: str = spec.model.name
+    ours = spec.model.label
     window = prepared.shape.window
     forecasts = {ours: forecast_at(fitted.network, prepared, fold.cutoffs, window=window)}
     for name, (network, length) in _yardsticks(spec, prepared, fold, folder, say).items():
@@ -221,6 +222,11 @@ def protocol(spec: Spec, prepared: Prepared, folds: list[Fold]) -> str:
         f"{_moment(index[ranges.validation_end - 1])}; "
         f"{_count(shape.nodes, 'node')} x {_count(shape.variables, 'variable')} "
         f"({', '.join(prepared.panel.variables)}), original scale, observed values only"
+        + (
+            "; LEAKY: scaled by the largest values of all steps, those of the test range too"
+            if spec.model.leaky
+            else ""
+        )
     )
 
 

@@ -19,7 +19,7 @@ from pipelines.explain import explain
 from pipelines.predict import QUANTILES, Predictor
 from pipelines.prepare import Prepared, prepare
 from pipelines.register import attach_report, find_registered, register
-from pipelines.registry import champion, client, fetch_forecaster
+from pipelines.registry import challenger, champion, client, fetch_forecaster
 from pipelines.report import write_report
 from pipelines.results import Forecast, Registered
 from pipelines.settings import runs
@@ -72,6 +72,13 @@ def load_champion(name: str, *, uri: str | None = None) -> tuple[Predictor, str]
     return Predictor.load(fetch_forecaster(store, version)), str(version.version)
 
 
+def load_challenger(name: str, *, uri: str | None = None) -> tuple[Predictor, str]:
+    """The newest version that did not become champion."""
+    store = client(uri)
+    version = challenger(store, name)
+    return Predictor.load(fetch_forecaster(store, version)), str(version.version)
+
+
 def forecast(
     spec: Spec,
     dataset: DataSet,
@@ -80,11 +87,15 @@ def forecast(
     nodes: Sequence[str] | None = None,
     quantiles: Sequence[float] = QUANTILES,
 ) -> Forecast:
-    """The champion's forecast from the newest steps of the data set."""
-    predictor, version = load_champion(spec.registered_name, uri=spec.registry.tracking_uri)
+    """The champion's forecast from the newest steps of the data set.
+
+    A leaky model can't be champion; to be looked at, it is its newest version that forecasts.
+    """
+    load = load_challenger if spec.model.leaky else load_champion
+    predictor, version = load(spec.registered_name, uri=spec.registry.tracking_uri)
     frame = predictor.forecast_panel(dataset.panel, horizon=horizon, nodes=nodes, quantiles=quantiles)
     cutoff = pd.Timestamp(dataset.panel.index[-1])
-    return Forecast(model=predictor.config.model["name"], version=version, cutoff=cutoff, frame=frame)
+    return Forecast(model=predictor.config.label, version=version, cutoff=cutoff, frame=frame)
 
 
 def save_forecast(found: Forecast, path: Path) -> Path:

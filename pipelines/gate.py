@@ -27,6 +27,8 @@ def judge(settings: Registry, prepared: Prepared, result: Backtest, present: Art
 
     Only cutoffs that the champion's training did not reach count: a champion that has seen the answers can't be beaten.
     """
+    if result.leaky:
+        return Verdict(False, "challenger: its scale has seen the test range (leaky), so it can never be champion")
     if present is None:
         return Verdict(True, "champion: the first version of this model")
     unseen = np.asarray(result.cutoffs >= pd.Timestamp(present.config.trained_until))  # [C]

@@ -23,7 +23,7 @@ from pipelines.gate import Verdict, judge
 from pipelines.metrics import METRICS
 from pipelines.predict import QUANTILES, quantile_name
 from pipelines.prepare import Prepared
-from pipelines.registry import CHALLENGER, CHAMPION, OURS, champion, client, crown, fetch_forecaster
+from pipelines.registry import CHALLENGER, CHAMPION, LEAKY, OURS, champion, client, crown, fetch_forecaster
 from pipelines.results import Alias, Explanation, Registered
 from pipelines.settings import artifacts
 from pipelines.spec import Spec
@@ -67,7 +67,7 @@ def register(spec: Spec, dataset: DataSet, prepared: Prepared, evaluated: Evalua
     present = champion(store, name)
     artefact = load_artefact(fetch_forecaster(store, present)) if present else None
     verdict = judge(spec.registry, prepared, evaluated.backtest, artefact, present.version if present else "")
-    run_name = f"{spec.model.name} {dataset.manifest.version}"
+    run_name = f"{spec.model.label} {dataset.manifest.version}"
     with logging_to(store):
         with mlflow.start_run(experiment_id=_experiment(store, spec.name), run_name=run_name) as run:
             _log_run(store, run.info.run_id, spec, dataset, evaluated, explain(prepared, evaluated.fitted))
@@ -249,7 +249,8 @@ def _tags(spec: Spec, dataset: DataSet, evaluated: Evaluated, verdict: Verdict) 
     return {
         OURS: "1",
         KEY: registration_key(spec, evaluated),
-        "flockcast.model": spec.model.name,
+        "flockcast.model": spec.model.label,
+        **({LEAKY: "1"} if result.leaky else {}),
         "flockcast.mae": f"{result.total(result.model, 'mae'):.6g}",
         "flockcast.dataset_version": dataset.manifest.version,
         "flockcast.reason": verdict.reason,

@@ -20,6 +20,7 @@ CHAMPION: Final = "champion"
 CHALLENGER: Final = "challenger"
 SINCE, UNTIL = "flockcast.champion_since", "flockcast.champion_until"
 ABSENT = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")  # what MLflow says of an unknown model, or alias
+LEAKY = "flockcast.leaky"  # a version whose training has seen its test range
 OURS = "flockcast.format"  # every model of ours has this tag
 
 
@@ -75,8 +76,21 @@ def champion(store: "MlflowClient", name: str) -> "ModelVersion | None":
         raise RegistryUnreachable(f"can't ask the MLflow store for the champion of {name}: {error}") from error
 
 
+def challenger(store: "MlflowClient", name: str) -> "ModelVersion":
+    """The newest version that did not become champion. Raises MlflowException where there is none."""
+    return store.get_model_version_by_alias(name, CHALLENGER)
+
+
 def crown(store: "MlflowClient", name: str, version: str) -> None:
-    """Make `version` the champion; the one before steps down and remembers that it was."""
+    """Make `version` the champion; the one before steps down and remembers that it was.
+
+    Raises RegistryError for a leaky version.
+    """
+    if LEAKY in store.get_model_version(name, version).tags:
+        raise RegistryError(
+            f"{name} version {version} has seen its test range in training (leaky), so it can't be champion; "
+            "train the spec with model.normalisation = 'training'"
+        )
     now = datetime.now(UTC).isoformat()
     before = champion(store, name)
     if before is not None and str(before.version) != str(version):  # a number from a database, text from a server

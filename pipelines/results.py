@@ -28,7 +28,7 @@ class Backtest:
     """Every forecast of every model at every cutoff of the test range, on the original scale.
 
     `scores` has the columns model, horizon (0 is the total, h the h-th step), variable ("all" or a name), mae, rmse,
-    mape, smape, mase, count. `labels` are `leaky` and the like, by model.
+    mape, smape, mase, count. Figures of a `leaky` model can't be compared with those of a forecast.
     """
 
     protocol: str
@@ -43,6 +43,7 @@ class Backtest:
     scores: pl.DataFrame
     intervals: dict[str, Intervals]  # method -> intervals of our model
     served: str  # the method that the registered model uses
+    leaky: bool = False  # whether our model has seen the test range in training
 
     def total(self, model: str, metric: str) -> float:
         row = self.scores.filter((pl.col("model") == model) & (pl.col("horizon") == 0) & (pl.col("variable") == "all"))

@@ -99,7 +99,7 @@ def answer(champion: Champion, request: ForecastRequest) -> ForecastAnswer:
     )
     return ForecastAnswer(
         data_set=champion.name,
-        model=predictor.config.model["name"],
+        model=predictor.config.label,
         version=champion.version,
         data_set_version=champion.data_set_version,
         cutoff=cutoff.isoformat(),

@@ -198,9 +198,24 @@ PREDICT: Any = Field(
     description="the value; its change from the last one; or, for series that outgrow their past, that change in mean "
     "changes of the window (pace); auto takes value or change, what varies less in training",
 )
+PROFILE: Any = Field(64, ge=0, description="width of the perceptron of the target's calendar; 0: none, as in the paper")
 
 
-class RecurrentModel(Table):
+class ModelTable(Table):
+    name: str
+
+    @property
+    def label(self) -> str:
+        """What a table calls it."""
+        return self.name
+
+    @property
+    def leaky(self) -> bool:
+        """Whether its training sees the test range, as that of ReGENN's paper did."""
+        return False
+
+
+class RecurrentModel(ModelTable):
     """LSTM, GRU, BiLSTM, BiGRU of the private-mobility paper: one recurrence over all nodes, one dense output."""
 
     name: Literal["lstm", "gru", "bilstm", "bigru"] = "gru"
@@ -208,19 +223,17 @@ class RecurrentModel(Table):
     layers: int = Field(1, ge=1, description="recurrent layers on top of each other")
     dropout: float = Field(0.2, ge=0, lt=1, description="share of the state that is dropped in training")
     predict: Predict = PREDICT
-    profile: int = Field(
-        64, ge=0, description="width of the perceptron of the target's calendar; 0: none, as in the paper"
-    )
+    profile: int = PROFILE
 
 
-class DLinearModel(Table):
+class DLinearModel(ModelTable):
     """Trend and remainder, one linear map each, shared by all nodes (Zeng et al. 2023)."""
 
     name: Literal["dlinear"]
     kernel: int = Field(25, ge=3, description="steps of the moving average that is the trend")
 
 
-class StidModel(Table):
+class StidModel(ModelTable):
     """Spatial and temporal identities and a residual perceptron (Shao et al. 2022)."""
 
     name: Literal["stid"]
@@ -229,7 +242,7 @@ class StidModel(Table):
     dropout: float = Field(0.15, ge=0, lt=1, description="share that is dropped in training")
 
 
-class RegennModel(Table):
+class RegennModel(ModelTable):
     """ReGENN: recurrences between two layers that learn a graph over variables (Spadon et al. 2022)."""
 
     name: Literal["regenn"]
@@ -258,11 +271,22 @@ class RegennModel(Table):
     graph_evolution: bool = Field(True, description="false is the paper's ablation")
     autoregression: bool = Field(True, description="add a linear map of the window; it can continue a line")
     bias: bool = Field(True, description="of all but the encoder, which has its own")
-    dropout: float = Field(0.1, ge=0, lt=1, description="share that is dropped in training")
+    dropout: float = Field(0.0, ge=0, lt=1, description="share that is dropped in training; 0.1 in the paper")
     output: Literal["auto", "relu", "identity"] = Field(
         "auto", description="what ends the network; auto is relu for values that are never negative in training"
     )
     predict: Predict = PREDICT
+    profile: int = PROFILE
+
+    @property
+    def label(self) -> str:
+        if self.mode == "default":
+            return self.name
+        return f"{self.name} (reference, leaky)" if self.leaky else f"{self.name} (reference)"
+
+    @property
+    def leaky(self) -> bool:
+        return self.normalisation == "leaky"
 
     @model_validator(mode="before")
     @classmethod
@@ -273,7 +297,9 @@ class RegennModel(Table):
             "autoregression": False,
             "bias": False,
             "attention_dropout": 0.1,
+            "dropout": 0.1,
             "predict": "value",
+            "profile": 0,
         }
         return {**paper, **raw} if isinstance(raw, dict) and raw.get("mode") == "reference" else raw
 
@@ -283,6 +309,8 @@ class RegennModel(Table):
             raise ValueError("normalisation 'leaky' exists in mode 'reference' alone, to compare with the paper")
         if self.mode == "reference" and self.predict != "value":
             raise ValueError(f"mode 'reference' forecasts the value itself; predict {self.predict!r} is for 'default'")
+        if self.mode == "reference" and self.profile:
+            raise ValueError("mode 'reference' knows no calendar; leave out profile")
         if self.output == "relu" and self.predict in ("change", "pace"):
             raise ValueError(f"a {self.predict} has both signs, which output 'relu' can't give; set output 'identity'")
         return self

@@ -38,7 +38,7 @@ from pipelines.prepare import Prepared
 from pipelines.results import History
 from pipelines.spec import Model, Training
 from pipelines.steps import Plan, Step, one_window_a_step, only, shuffled
-from pipelines.zoo import build, dead_share, fit_scaler, is_reference, learn_graph, relations
+from pipelines.zoo import build, dead_share, fit_scaler, is_reference, learn_graph, relations, tell_zero
 
 LOSSES: dict[str, Callable[..., Tensor]] = {
     "mae": functional.l1_loss,
@@ -143,7 +143,9 @@ def new_network(prepared: Prepared, model: Model, train_end: int) -> Scaled:
         raise SpecError(f"model: {error}") from None
     values, mask = prepared.series.values, prepared.series.mask
     learn_graph(network, values[:train_end], mask[:train_end])
-    return Scaled(network, fit_scaler(model, prepared.shape, values, mask, train_end))
+    scaler = fit_scaler(model, prepared.shape, values, mask, train_end)
+    tell_zero(network, scaler)
+    return Scaled(network, scaler)
 
 
 def training_scaler(prepared: Prepared, train_end: int) -> Scaler:
@@ -327,7 +329,8 @@ class Run:
     def _look_for_dead_outputs(self, name: str) -> None:
         """A ReLU that only sees negative numbers has no gradient. Raises TrainingError where every one is like that."""
         batch = self.learn.take(slice(LOOKED_AT))
-        share = dead_share(self.network.network, self.network.scaler.scale(batch.x) * batch.mask, batch.mask)
+        scaled = self.network.scaler.scale(batch.x) * batch.mask
+        share = dead_share(self.network.network, scaled, batch.mask, batch.calendar)
         if share == 1:
             raise TrainingError(
                 f"{name} can't learn from this start: its ReLU output is zero for every window and has no gradient; "

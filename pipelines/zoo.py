@@ -68,19 +68,14 @@ def fit_scaler(model: Model, shape: Shape, values: Tensor, mask: Tensor, train_e
 
     A model that is leaky by name is given all steps, those of the test range too.
     """
-    end = len(values) if is_leaky(model) else train_end
+    end = len(values) if model.leaky else train_end
     scaler, seen = Scaler(shape.nodes, shape.variables), (values[:end], mask[:end])
-    return scaler.fit_maximum(*seen) if _counts_from_zero(model, shape) else scaler.fit(*seen)
+    return scaler.fit_maximum(*seen) if is_reference(model) else scaler.fit(*seen)
 
 
 def is_reference(model: Model) -> bool:
     """Whether the model is trained as the paper's code did it."""
     return isinstance(model, RegennModel) and model.mode == "reference"
-
-
-def is_leaky(model: Model) -> bool:
-    """Whether the model has seen the test range in training, as the paper's normalisation does."""
-    return isinstance(model, RegennModel) and model.normalisation == "leaky"
 
 
 def learn_graph(network: nn.Module, values: Tensor, mask: Tensor) -> None:
@@ -93,6 +88,13 @@ def learn_graph(network: nn.Module, values: Tensor, mask: Tensor) -> None:
         present = mask & (values > 0) if not (mask & (values < 0)).any() else mask
         graph = cooccurrence_graph(inner.axes.as_samples(values), inner.axes.as_samples(present))
         inner.set_graph(graph.float())
+
+
+def tell_zero(network: nn.Module, scaler: Scaler) -> None:
+    """Let a network whose output is bounded by the data's zero know what that is after scaling."""
+    inner = _unwrapped(network)
+    if isinstance(inner, RegennForecaster):
+        inner.zero.copy_(scaler.scale(torch.zeros_like(scaler.mean)))
 
 
 def graph_axes(network: nn.Module) -> PanelAxes | None:
@@ -112,7 +114,7 @@ def relations(network: nn.Module) -> Tensor | None:
     return torch.stack(list(inner.evolution_weights())).cpu() if len(inner.graph) <= MOST_EXPLAINED else None
 
 
-def dead_share(network: nn.Module, x: Tensor, mask: Tensor) -> float:
+def dead_share(network: nn.Module, x: Tensor, mask: Tensor, calendar: Tensor) -> float:
     """The share of a network's outputs [H, N, F] that pass no gradient for any of the scaled windows `x` [B, W, N, F].
 
     It is asked as in training, on a copy: a graph that grows there would else be empty.
@@ -124,7 +126,7 @@ def dead_share(network: nn.Module, x: Tensor, mask: Tensor) -> float:
     if isinstance(copied, ReferenceForecaster):
         copied.first_epoch = 1
     with torch.random.fork_rng(), torch.no_grad():
-        before = copied.before_output(x, mask)
+        before = copied.before_output(x, mask, calendar)
     return float(dead_outputs(copied.network.output, before).float().mean())
 
 
@@ -164,6 +166,7 @@ def _regenn(model: RegennModel, shape: Shape) -> RegennForecaster:
         window=shape.window,
         horizon=shape.horizon,
         predict=_predict(model, shape),
+        profile=model.profile if shape.has_week else 0,
     )
 
 
@@ -191,14 +194,9 @@ def _settings(model: RegennModel, shape: Shape) -> RegennSettings:
 
 
 def _output(model: RegennModel, shape: Shape) -> str:
-    """A ReLU where what is put out can't be negative: values that never are, counted from zero."""
+    """A ReLU where what is put out can't be negative."""
     if model.output != "auto":
         return {"relu": "ReLU", "identity": "Identity"}[model.output]
     if model.mode == "default" and (model.predict == "pace" or _predict(model, shape) == "change"):
         return "Identity"
     return shape.output
-
-
-def _counts_from_zero(model: Model, shape: Shape) -> bool:
-    """Whether a network must see zero as zero: one that ends in a ReLU, and the paper's."""
-    return isinstance(model, RegennModel) and (model.mode == "reference" or _output(model, shape) == "ReLU")

@@ -141,6 +141,22 @@ def test_too_many_rejected_rows_stop_the_run_and_show_why(read):
     assert read(rows, max_rejected_share=0.5).rows_used == 1
 
 
+def test_rows_outside_the_span_that_was_asked_for_are_no_fault_of_the_data(read):
+    rows = [(NOON + minutes(at), NOON + minutes(at + 1), "1", "9") for at in (0, 1, 2, 90)]
+    result = read(rows, start=NOON + minutes(60), max_rejected_share=0)
+    assert (result.rows_used, result.rejections.counts["outside the span"]) == (1, 3)
+
+
+def test_of_a_row_with_hundreds_of_columns_a_few_are_shown(tmp_path):
+    file = tmp_path / "trips.csv"
+    more = [f"c{i}" for i in range(300)]
+    file.write_text(
+        f"start,end,source,target,{','.join(more)}\n2024-03-01 12:00,2024-03-01 11:00,1,9,{','.join(['7'] * 300)}\n"
+    )
+    with pytest.raises(TooManyRejected, match="c3=7 and 296 more columns"):
+        read_trips([file], COLUMNS, timezone="UTC")
+
+
 def test_a_file_of_which_no_row_counts_is_refused_whatever_the_limit(read):
     with pytest.raises(DataError, match=r"all 1 rows were rejected: 1 unknown zone"):
         read([(NOON, NOON, None, "9")])
