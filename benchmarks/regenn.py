@@ -24,7 +24,7 @@ import torch
 from torch import Tensor, nn
 
 from data.bundled import HERE
-from models.baselines import Naive, SeasonalNaive
+from models.baselines import Linear, Naive, SeasonalNaive
 from models.graph_evolution import cooccurrence_graph
 from models.regenn import RegennForecaster, RegennSettings
 from models.regenn_reference import RegennReference, cut_starts, errors_of, train_epoch, training_scale
@@ -243,12 +243,10 @@ def scores(predicted: Tensor, outbreak: Outbreak) -> dict[str, float]:
 def yardsticks(outbreak: Outbreak) -> dict[str, dict[str, float]]:
     x = outbreak.window(outbreak.test)
     mask, calendar = torch.ones_like(x, dtype=torch.bool), torch.zeros(1, WINDOW + HORIZON, 3)
-    leads = torch.arange(1, HORIZON + 1).view(1, -1, 1, 1)
-    line = (x[:, -1:] + (x[:, -1:] - x[:, -2:-1]) * leads).clamp(min=0)
     return {
         "persistence": scores(Naive(HORIZON)(x, mask, calendar), outbreak),
         "seasonal naive (week)": scores(SeasonalNaive(HORIZON, 7)(x, mask, calendar), outbreak),
-        "linear continuation": scores(line, outbreak),
+        "linear continuation": scores(Linear(HORIZON)(x, mask, calendar).clamp(min=0), outbreak),
     }
 
 

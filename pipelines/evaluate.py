@@ -16,7 +16,7 @@ from torch import nn
 
 from data.splits import Ranges
 from data.windows import WindowSampler
-from models.baselines import Naive, SeasonalNaive
+from models.baselines import Linear, Naive, SeasonalNaive
 from pipelines.errors import TrainingError
 from pipelines.intervals import Bounds, Calibration, adaptive_bounds, calibrate, measure_intervals, split_bounds
 from pipelines.metrics import naive_error, score
@@ -129,6 +129,8 @@ def _yardsticks(
         match name:
             case "naive":
                 found[name] = Naive(horizon, otherwise=mean), window
+            case "linear":
+                found[name] = Linear(horizon, otherwise=mean), max(window, 2)
             case "ridge":
                 found[name] = fit_ridge(prepared, fold.ranges), window
             case "dlinear" | "stid":

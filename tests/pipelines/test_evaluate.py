@@ -22,7 +22,7 @@ def world(
     waves: Callable[..., DataSet], wave_spec: Callable[..., Spec], tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[Prepared, Evaluated]:
     spec = wave_spec(
-        evaluation={"baselines": ["naive", "seasonal_naive_day", "seasonal_naive_week", "ridge", "dlinear"]}
+        evaluation={"baselines": ["naive", "linear", "seasonal_naive_day", "seasonal_naive_week", "ridge", "dlinear"]}
     )
     prepared = prepare(spec, waves())
     return prepared, backtest(spec, prepared, folder=tmp_path_factory.mktemp("runs"), say=QUIET)
@@ -43,13 +43,17 @@ def test_the_yardsticks_are_the_ones_of_the_textbook(world: tuple[Prepared, Eval
     row, node = next((r, n) for r in range(20, 40) for n in range(3) if panel.mask[319 + r - 30 : 319 + r + 1, n].all())
     step = 319 + row
     assert result.forecasts["naive"][row, :, node, 0] == pytest.approx([panel.values[step, node, 0]] * 6, rel=1e-6)
+    before, last = panel.values[step - 1 : step + 1, node, 0]
+    line = last + np.arange(1, 7) * (last - before)
+    assert result.forecasts["linear"][row, :, node, 0] == pytest.approx(line, rel=1e-5)
     yesterday = panel.values[step - 23 : step - 17, node, 0]
     assert result.forecasts["seasonal_naive_day"][row, :, node, 0] == pytest.approx(yesterday, rel=1e-6)
 
 
 def test_ours_comes_first_and_every_yardstick_is_scored(world: tuple[Prepared, Evaluated]) -> None:
     result = world[1].backtest
-    assert list(result.forecasts) == ["gru", "naive", "seasonal_naive_day", "seasonal_naive_week", "ridge", "dlinear"]
+    yardsticks = ["naive", "linear", "seasonal_naive_day", "seasonal_naive_week", "ridge", "dlinear"]
+    assert list(result.forecasts) == ["gru", *yardsticks]
     assert set(result.scores["model"]) == set(result.forecasts)
     assert result.total("ridge", "mae") < result.total("naive", "mae")
 
