@@ -64,28 +64,12 @@ class Outbreak:
 
 
 def read_outbreak() -> Outbreak:
-    """Provinces are summed to countries; those without a confirmed case in the training days are left out."""
-    tables = [by_country(HERE / "jhu_covid" / f"{name}.parquet") for name in VARIABLES]
-    shared = [name for name in tables[0] if all(name in table for table in tables)]
-    counts = torch.stack([torch.stack([table[name] for name in shared], -1) for table in tables], -1)
-    begun = counts[: DAYS - HORIZON - RESERVED, :, 0].amax(0) > 0
+    frame = pl.read_parquet(HERE / "jhu_covid" / "first_120_days.parquet")
+    countries = frame["unique_id"].unique(maintain_order=True).to_list()
+    counts = frame.select(pl.col(VARIABLES).cast(pl.Float64)).to_torch().view(len(countries), DAYS, len(VARIABLES))
     starts = cut_starts(DAYS, window=WINDOW, horizon=HORIZON, reserved=RESERVED)
     assert starts.validation is not None
-    countries = [name for name, kept in zip(shared, begun.tolist(), strict=True) if kept]
-    return Outbreak(countries, counts[:, begun], starts.train, starts.validation, starts.test)
-
-
-def by_country(file: Path) -> dict[str, Tensor]:
-    frame = pl.read_parquet(file).sort("date").head(DAYS).drop("date")
-    countries = dict.fromkeys(name.split("/")[0] for name in frame.columns)
-    return {
-        country: frame.select(
-            pl.sum_horizontal(name for name in frame.columns if name.split("/")[0] == country).cast(pl.Float64)
-        )
-        .to_series()
-        .to_torch()
-        for country in countries
-    }
+    return Outbreak(countries, counts.transpose(0, 1).contiguous(), starts.train, starts.validation, starts.test)
 
 
 # ---------------------------------------------------------------- views
