@@ -70,7 +70,14 @@ def backtest(spec: Spec, prepared: Prepared, *, folder: Path, say: Callable[[str
         truth=truth,
         mask=mask,
         forecasts=forecasts,
-        scores=score(forecasts, truth, mask, variables=prepared.panel.variables, unit=mase_unit(prepared)),
+        scores=score(
+            forecasts,
+            truth,
+            mask,
+            variables=prepared.panel.variables,
+            unit=mase_unit(prepared),
+            is_count=prepared.is_count,
+        ),
         intervals=intervals,
         served=spec.evaluation.intervals,
     )

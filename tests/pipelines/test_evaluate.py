@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import polars as pl
 import pytest
 
 from data.dataset import DataSet
@@ -13,6 +14,7 @@ from pipelines.evaluate import Evaluated, backtest, cut_folds, forecast_at
 from pipelines.prepare import Prepared, prepare
 from pipelines.results import Backtest
 from pipelines.spec import Evaluation, Spec
+from pipelines.tables import score_table
 
 QUIET: Callable[[str], None] = lambda line: None  # noqa: E731
 
@@ -56,6 +58,12 @@ def test_ours_comes_first_and_every_yardstick_is_scored(world: tuple[Prepared, E
     assert list(result.forecasts) == ["gru", *yardsticks]
     assert set(result.scores["model"]) == set(result.forecasts)
     assert result.total("ridge", "mae") < result.total("naive", "mae")
+
+
+def test_msle_is_told_of_counts_alone(world: tuple[Prepared, Evaluated]) -> None:
+    result = world[1].backtest
+    assert "msle" not in score_table(result)
+    assert "msle" in score_table(replace(result, scores=result.scores.with_columns(msle=pl.lit(0.1))))
 
 
 def test_the_protocol_says_what_was_done(world: tuple[Prepared, Evaluated]) -> None:
