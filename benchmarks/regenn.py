@@ -24,7 +24,7 @@ import torch
 from torch import Tensor, nn
 
 from data.bundled import HERE
-from models.baselines import Naive, SeasonalNaive
+from models.baselines import Linear, Naive, SeasonalNaive
 from models.graph_evolution import cooccurrence_graph
 from models.regenn import PanelAxes, RegennForecaster, RegennSettings
 from models.regenn_reference import RegennReference, cut_starts, errors_of, train_epoch, training_scale
@@ -64,28 +64,12 @@ class Outbreak:
 
 
 def read_outbreak() -> Outbreak:
-    """Provinces are summed to countries; those without a confirmed case in the training days are left out."""
-    tables = [by_country(HERE / "jhu_covid" / f"{name}.parquet") for name in VARIABLES]
-    shared = [name for name in tables[0] if all(name in table for table in tables)]
-    counts = torch.stack([torch.stack([table[name] for name in shared], -1) for table in tables], -1)
-    begun = counts[: DAYS - HORIZON - RESERVED, :, 0].amax(0) > 0
+    frame = pl.read_parquet(HERE / "jhu_covid" / "first_120_days.parquet")
+    countries = frame["unique_id"].unique(maintain_order=True).to_list()
+    counts = frame.select(pl.col(VARIABLES).cast(pl.Float64)).to_torch().view(len(countries), DAYS, len(VARIABLES))
     starts = cut_starts(DAYS, window=WINDOW, horizon=HORIZON, reserved=RESERVED)
     assert starts.validation is not None
-    countries = [name for name, kept in zip(shared, begun.tolist(), strict=True) if kept]
-    return Outbreak(countries, counts[:, begun], starts.train, starts.validation, starts.test)
-
-
-def by_country(file: Path) -> dict[str, Tensor]:
-    frame = pl.read_parquet(file).sort("date").head(DAYS).drop("date")
-    countries = dict.fromkeys(name.split("/")[0] for name in frame.columns)
-    return {
-        country: frame.select(
-            pl.sum_horizontal(name for name in frame.columns if name.split("/")[0] == country).cast(pl.Float64)
-        )
-        .to_series()
-        .to_torch()
-        for country in countries
-    }
+    return Outbreak(countries, counts.transpose(0, 1).contiguous(), starts.train, starts.validation, starts.test)
 
 
 # ---------------------------------------------------------------- views
@@ -243,12 +227,10 @@ def scores(predicted: Tensor, outbreak: Outbreak) -> dict[str, float]:
 def yardsticks(outbreak: Outbreak) -> dict[str, dict[str, float]]:
     x = outbreak.window(outbreak.test)
     mask, calendar = torch.ones_like(x, dtype=torch.bool), torch.zeros(1, WINDOW + HORIZON, 3)
-    leads = torch.arange(1, HORIZON + 1).view(1, -1, 1, 1)
-    line = (x[:, -1:] + (x[:, -1:] - x[:, -2:-1]) * leads).clamp(min=0)
     return {
         "persistence": scores(Naive(HORIZON)(x, mask, calendar), outbreak),
         "seasonal naive (week)": scores(SeasonalNaive(HORIZON, 7)(x, mask, calendar), outbreak),
-        "linear continuation": scores(line, outbreak),
+        "linear continuation": scores(Linear(HORIZON)(x, mask, calendar).clamp(min=0), outbreak),
     }
 
 

@@ -21,6 +21,32 @@ class Naive(nn.Module):
         return last_observed(x, mask, otherwise=self.otherwise).expand(-1, self.horizon, -1, -1)  # [B, H, N, F]
 
 
+class Linear(nn.Module):
+    """What moved goes on moving: the line through the last two observed values of the window, continued.
+
+    The slope is per step, and a gap counts: the line runs on from the step of the last value. A series with a single
+    observation is held at it; `otherwise` [N, F] stands in where there is none.
+    """
+
+    def __init__(self, horizon: int, *, otherwise: Tensor | float = 0.0) -> None:
+        super().__init__()
+        self.horizon, self.otherwise = horizon, otherwise
+
+    def forward(self, x: Tensor, mask: Tensor, calendar: Tensor) -> Tensor:
+        steps = torch.arange(x.shape[1], device=x.device)[:, None, None]  # [W, 1, 1]
+        newest, when = last_observed(x, mask, otherwise=self.otherwise), _last_step(steps, mask)
+        earlier = mask & (steps < when)
+        previous, before = last_observed(x, earlier), _last_step(steps, earlier)
+        slope = torch.where(before >= 0, (newest - previous) / (when - before).clamp(min=1), 0.0)  # [B, 1, N, F]
+        ahead = steps[-1] - when + torch.arange(1, self.horizon + 1, device=x.device)[:, None, None]
+        return newest + slope * ahead  # [B, H, N, F]
+
+
+def _last_step(steps: Tensor, mask: Tensor) -> Tensor:
+    """Where in the window each series was last observed, [B, 1, N, F]; -1 where it was not."""
+    return torch.where(mask, steps, -1).amax(dim=1, keepdim=True)
+
+
 class SeasonalNaive(nn.Module):
     """The newest observed value of the same phase: `period` steps before the target, or 2, 3, ... periods.
 

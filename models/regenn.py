@@ -259,8 +259,11 @@ class Relation(NamedTuple):
 
 
 def strongest_relations(weights: Tensor, count: int) -> list[Relation]:
-    """The `count` pairs of different variables with the largest absolute `weights` [V, V], strongest first."""
-    size = len(weights)
-    strength = weights.abs().masked_fill(torch.eye(size, dtype=torch.bool, device=weights.device), -1)
-    order = strength.flatten().topk(min(count, size * (size - 1))).indices
-    return [Relation(pair // size, pair % size, weights.flatten()[pair].item()) for pair in order.tolist()]
+    """The `count` pairs of different variables with the largest absolute `weights` [V, V], strongest first.
+
+    Zeros come last, and a weight that is no finite number is no relation.
+    """
+    size, flat = len(weights), weights.flatten()
+    pairs = (weights.isfinite() & ~torch.eye(size, dtype=torch.bool, device=weights.device)).flatten().nonzero()[:, 0]
+    order = pairs[flat[pairs].abs().argsort(descending=True, stable=True)[:count]]
+    return [Relation(pair // size, pair % size, flat[pair].item()) for pair in order.tolist()]

@@ -16,7 +16,7 @@ from torch import nn
 
 from data.splits import Ranges
 from data.windows import WindowSampler
-from models.baselines import Naive, SeasonalNaive
+from models.baselines import Linear, Naive, SeasonalNaive
 from pipelines.errors import TrainingError
 from pipelines.intervals import Bounds, Calibration, adaptive_bounds, calibrate, measure_intervals, split_bounds
 from pipelines.metrics import naive_error, score
@@ -71,7 +71,14 @@ def backtest(spec: Spec, prepared: Prepared, *, folder: Path, say: Callable[[str
         truth=truth,
         mask=mask,
         forecasts=forecasts,
-        scores=score(forecasts, truth, mask, variables=prepared.panel.variables, unit=mase_unit(prepared)),
+        scores=score(
+            forecasts,
+            truth,
+            mask,
+            variables=prepared.panel.variables,
+            unit=mase_unit(prepared),
+            is_count=prepared.is_count,
+        ),
         intervals=intervals,
         served=spec.evaluation.intervals,
     )
@@ -130,6 +137,8 @@ def _yardsticks(
         match name:
             case "naive":
                 found[name] = Naive(horizon, otherwise=mean), window
+            case "linear":
+                found[name] = Linear(horizon, otherwise=mean), max(window, 2)
             case "ridge":
                 found[name] = fit_ridge(prepared, fold.ranges), window
             case "dlinear" | "stid":

@@ -6,12 +6,13 @@ node_rmse  the mean over series of each series' RMSE (the figure of the private-
 MAPE    mean |error| / |truth|, where the truth is at least 1 % of the series' mean size (elsewhere it means nothing)
 sMAPE   mean 2 |error| / (|truth| + |forecast|), 0 where both are 0
 MASE    mean |error| / the training MAE of the series' seasonal naive (Hyndman and Koehler 2006)
+MSLE    mean squared error of log(1 + value), of counts alone: by which share it was wrong, whatever the size
 """
 
 import numpy as np
 import polars as pl
 
-METRICS = ("mae", "rmse", "node_rmse", "mape", "smape", "mase")
+METRICS = ("mae", "rmse", "node_rmse", "mape", "smape", "mase", "msle")
 
 
 def naive_error(values: np.ndarray, mask: np.ndarray, season: int) -> np.ndarray:
@@ -34,8 +35,12 @@ def score(
     *,
     variables: tuple[str, ...],
     unit: np.ndarray,
+    is_count: bool,
 ) -> pl.DataFrame:
-    """Scores of each forecast [C, H, N, F]: in total (horizon 0) and per lead time, of all variables and of each."""
+    """Scores of each forecast [C, H, N, F]: in total (horizon 0) and per lead time, of all variables and of each.
+
+    MSLE is NaN where the values are no counts.
+    """
     floor = 0.01 * _mean_size(truth, mask)  # [N, F]
     rows = []
     for model, forecast in forecasts.items():
@@ -45,7 +50,8 @@ def score(
                 cells = (slice(None), leads, slice(None), columns)
                 figures = measure(forecast[cells], truth[cells], mask[cells], unit[:, columns], floor[:, columns])
                 rows.append({"model": model, "horizon": horizon, "variable": variable, **figures})
-    return pl.DataFrame(rows)
+    scores = pl.DataFrame(rows)
+    return scores if is_count else scores.with_columns(msle=pl.lit(float("nan")))
 
 
 def measure(
@@ -68,8 +74,16 @@ def measure(
         "mape": _mean(np.divide(error, size, where=relative, out=np.zeros_like(error)), relative),
         "smape": _mean(np.divide(2 * error, sums, where=mask & (sums > 0), out=np.zeros_like(error)), mask),
         "mase": _mean(np.where(scaled, error / np.where(np.isnan(unit), 1.0, unit), 0.0), scaled),
+        "msle": _squared_log_error(forecast[mask], truth[mask]),
         "count": count,
     }
+
+
+def _squared_log_error(forecast: np.ndarray, truth: np.ndarray) -> float:
+    """NaN where there is no logarithm to compare."""
+    if min(forecast.min(), truth.min()) <= -1:
+        return float("nan")
+    return float(((np.log1p(forecast) - np.log1p(truth)) ** 2).mean())
 
 
 def _mean(values: np.ndarray, mask: np.ndarray) -> float:

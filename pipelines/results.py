@@ -28,7 +28,8 @@ class Backtest:
     """Every forecast of every model at every cutoff of the test range, on the original scale.
 
     `scores` has the columns model, horizon (0 is the total, h the h-th step), variable ("all" or a name), mae, rmse,
-    mape, smape, mase, count. Figures of a `leaky` model can't be compared with those of a forecast.
+    node_rmse, mape, smape, mase, msle (NaN where the values are no counts), count. Figures of a `leaky` model can't be
+    compared with those of a forecast.
     """
 
     protocol: str

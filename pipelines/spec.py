@@ -344,7 +344,7 @@ class Training(Table):
 
 
 Baseline = Literal[
-    "naive", "seasonal_naive_day", "seasonal_naive_week", "seasonal_naive_year", "ridge", "dlinear", "stid"
+    "naive", "linear", "seasonal_naive_day", "seasonal_naive_week", "seasonal_naive_year", "ridge", "dlinear", "stid"
 ]
 
 

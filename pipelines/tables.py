@@ -10,7 +10,7 @@ from rich.table import Table
 from pipelines.registry import Version
 from pipelines.results import Backtest
 
-SHOWN = ("mae", "rmse", "node_rmse", "mape", "smape", "mase")
+SHOWN = ("mae", "rmse", "node_rmse", "mape", "smape", "mase", "msle")
 
 
 def score_table(result: Backtest) -> str:
@@ -18,11 +18,12 @@ def score_table(result: Backtest) -> str:
     total = result.scores.filter((pl.col("horizon") == 0) & (pl.col("variable") == "all")).sort("mae", nulls_last=True)
     table = Table(box=box.SIMPLE_HEAD)
     table.add_column("model")
-    for metric in SHOWN:
+    shown = [metric for metric in SHOWN if metric != "msle" or total["msle"].is_finite().any()]  # of counts alone
+    for metric in shown:
         table.add_column(metric, justify="right")
     for row in total.iter_rows(named=True):
         ours = row["model"] == result.model
-        figures = [f"{row[m]:.1%}" if m.endswith("mape") else f"{row[m]:,.4g}" for m in SHOWN]
+        figures = [f"{row[m]:.1%}" if m.endswith("mape") else f"{row[m]:,.4g}" for m in shown]
         table.add_row(f"{row['model']} *" if ours else row["model"], *figures, style="bold" if ours else None)
     held = ", ".join(f"{found.coverage:.1%} ({name})" for name, found in result.intervals.items())
     level = next(iter(result.intervals.values())).level

@@ -9,7 +9,7 @@ import typer
 
 from flows.cli import app
 from pipelines import settings
-from pipelines.spec import bundled_names
+from pipelines.spec import BUNDLED, bundled_names
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -83,9 +83,15 @@ def test_the_readme_s_own_data_needs_no_edit(tmp_path: Path, monkeypatch: pytest
     assert prepare(spec, ingest(spec, say=lambda line: None)).shape.nodes == 2
 
 
+def test_every_bundled_spec_is_in_the_readme() -> None:
+    readme = (ROOT / "README.md").read_text()
+    assert not [name for name in bundled_names() if f"`{name}`" not in readme]
+
+
 def test_each_bundled_data_set_has_a_spec_and_says_its_terms() -> None:
     folders = {folder.name for folder in (ROOT / "data" / "bundled").iterdir() if folder.is_dir()}
-    assert len(folders) == len(bundled_names())
+    specs = [(BUNDLED / f"{name}.toml").read_text() for name in bundled_names()]
+    assert folders == {folder for spec in specs for folder in re.findall(r"bundled:(\w+)/", spec)}
     for folder in folders:
         assert "licence" in (ROOT / "data" / "bundled" / folder / "README.md").read_text().lower()
 

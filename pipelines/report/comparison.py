@@ -9,7 +9,7 @@ import polars as pl
 from pipelines.report.words import aligned, model_title, number, percent
 from pipelines.results import Backtest
 
-METRICS = ["mae", "rmse", "mape", "smape", "mase"]
+METRICS = ["mae", "rmse", "mape", "smape", "mase", "msle"]
 SHARES = {"mape", "smape"}
 A_TIE = 0.005  # closer than half a percent is no difference worth a sentence
 
@@ -69,6 +69,12 @@ def verdict(comparison: Comparison) -> str:
             return f"{ours} loses to a yardstick: it is off by {mae} on average, {rival} only by {least}."
 
 
+def metrics_of(backtest: Backtest) -> list[str]:
+    """Those of the yardstick table; MSLE of counts alone."""
+    has_logarithm = any(math.isfinite(backtest.total(model, "msle")) for model in backtest.forecasts)
+    return METRICS if has_logarithm else [metric for metric in METRICS if metric != "msle"]
+
+
 @dataclass(frozen=True)
 class Row:
     """A line of the yardstick table. `best` names the metrics in which no model is better."""
@@ -82,8 +88,9 @@ class Row:
 
 def table(backtest: Backtest, comparison: Comparison) -> list[Row]:
     """All models, the smallest error first."""
-    scores = {m: {metric: backtest.total(m, metric) for metric in METRICS} for m in backtest.forecasts}
-    columns = {metric: [scores[m][metric] for m in scores] for metric in METRICS}
+    metrics = metrics_of(backtest)
+    scores = {m: {metric: backtest.total(m, metric) for metric in metrics} for m in backtest.forecasts}
+    columns = {metric: [scores[m][metric] for m in scores] for metric in metrics}
     cells = {
         metric: dict(zip(scores, aligned(column, shares=metric in SHARES), strict=True))
         for metric, column in columns.items()
@@ -94,8 +101,8 @@ def table(backtest: Backtest, comparison: Comparison) -> list[Row]:
         Row(
             title=model_title(model),
             is_ours=model == backtest.model,
-            cells={metric: cells[metric][model] for metric in METRICS},
-            best={metric for metric in METRICS if scores[model][metric] == least[metric]},
+            cells={metric: cells[metric][model] for metric in metrics},
+            best={metric for metric in metrics if scores[model][metric] == least[metric]},
             ratio=_ratio(scores[model]["mae"], comparison.rival_mae),
         )
         for model in order

@@ -154,13 +154,13 @@ def of_relations(explanation: Explanation) -> str:
     found = strongest(explanation, 1)
     if not found:
         return "The network relates no variable to another."
-    taker, read = (shorten(explanation.variables[v], 40) for v in (found[0].taker, found[0].read))
+    taker, read = (shorten(explanation.variables[v], 40) for v in (found[0].variable, found[0].reads))
     sizes = np.abs(between(explanation))
     usual = float(np.nanmedian(sizes))
-    times = f", {number(abs(found[0].through) / usual)} times the median" if usual > 0 else ""
+    times = f", {number(abs(found[0].weight) / usual)} times the median" if usual > 0 else ""
     return (
         f"The strongest relation of all {np.count_nonzero(~np.isnan(sizes)):,} pairs: {taker} takes "
-        f"{signed([found[0].through])[0]} of {read} through both layers{times}. "
+        f"{signed([found[0].weight])[0]} of {read} through both layers{times}. "
         "A relation is what this network uses to forecast, not a cause."
     )
 

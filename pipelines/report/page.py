@@ -86,7 +86,7 @@ def _render(run: Run) -> str:
         browse=browsed,
         figures=charts,
         rows=against.table(run.backtest, run.compared),
-        metrics=against.METRICS,
+        metrics=against.metrics_of(run.backtest),
         relations=relation_rows(run.explanation) if run.explanation else [],
         footer=_footer(run.spec, run.dataset, run.registered),
         payload=payload(browsed.content, charts.values()),

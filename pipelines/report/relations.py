@@ -10,7 +10,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import torch
 
+from models.regenn import Relation, strongest_relations
 from pipelines.report.figures import DASHES, MOST_POINTS, Figure, epoch_mark, numbers, thinned
 from pipelines.report.words import chart_text, signed
 from pipelines.results import Explanation
@@ -25,15 +27,6 @@ INWARD, BEND = 0.3, 0.15  # towards the middle of the circle, and to the right: 
 ROOM = 1.15  # the circle's radius is 1
 SIGNS = {"positive": "--plus", "negative": "--minus"}
 BARE = {"showgrid": False, "zeroline": False, "showline": False, "showticklabels": False, "ticks": ""}
-
-
-@dataclass(frozen=True)
-class Pair:
-    """Variable `taker` takes `through` of variable `read`; both are positions."""
-
-    taker: int
-    read: int
-    through: float
 
 
 @dataclass(frozen=True)
@@ -52,23 +45,21 @@ def between(explanation: Explanation) -> np.ndarray:
     return np.where(np.eye(len(explanation.variables), dtype=bool), np.nan, explanation.through)
 
 
-def strongest(explanation: Explanation, count: int) -> list[Pair]:
+def strongest(explanation: Explanation, count: int) -> list[Relation]:
     """The `count` strongest relations, the strongest first; fewer where the network made fewer."""
-    weights = between(explanation)
-    strength = np.nan_to_num(np.abs(weights), nan=0.0, posinf=0.0).ravel()
-    order = np.argsort(-strength, kind="stable")[: min(count, np.count_nonzero(strength))]
-    return [Pair(*divmod(int(at), len(weights)), through=float(weights.flat[at])) for at in order]
+    ranked = strongest_relations(torch.from_numpy(explanation.through), count)
+    return [relation for relation in ranked if relation.weight != 0]
 
 
 def relation_rows(explanation: Explanation) -> list[Row]:
     pairs, best = strongest(explanation, MOST_ROWS), explanation.best_epoch
     source, target = (
-        signed([float(layer[best, pair.taker, pair.read]) for pair in pairs])
+        signed([float(layer[best, pair.variable, pair.reads]) for pair in pairs])
         for layer in (explanation.source, explanation.target)
     )
-    through = signed([pair.through for pair in pairs])
-    names = explanation.variables
-    return [Row(names[pair.taker], names[pair.read], source[i], target[i], through[i]) for i, pair in enumerate(pairs)]
+    through = signed([pair.weight for pair in pairs])
+    names = [(explanation.variables[pair.variable], explanation.variables[pair.reads]) for pair in pairs]
+    return [Row(*each, *cells) for each, *cells in zip(names, source, target, through, strict=True)]
 
 
 def relation_figures(explanation: Explanation) -> list[Figure]:
@@ -150,9 +141,9 @@ def _matrix_axes(names: list[str], shown: int, length: int) -> dict[str, Any]:
 def relation_graph(explanation: Explanation) -> Figure:
     """The variables of the strongest relations around a circle, an arrow for each relation."""
     pairs = strongest(explanation, MOST_ARROWS)
-    members = list(dict.fromkeys(v for pair in pairs for v in (pair.taker, pair.read)))
+    members = list(dict.fromkeys(v for pair in pairs for v in (pair.variable, pair.reads)))
     places = dict(zip(members, _around(len(members)), strict=True))
-    arrows = [_arrow(pair, places, explanation.variables, abs(pair.through / pairs[0].through)) for pair in pairs]
+    arrows = [_arrow(pair, places, explanation.variables, abs(pair.weight / pairs[0].weight)) for pair in pairs]
     signs = sorted({_sign(pair) for pair in pairs})
     names = {v: explanation.variables[v] for v in members}
     height = 260 + 24 * math.ceil(len(members) / 2)
@@ -189,10 +180,12 @@ def _around(count: int) -> list[tuple[float, float]]:
     return places
 
 
-def _arrow(pair: Pair, places: dict[int, tuple[float, float]], names: tuple[str, ...], share: float) -> dict[str, Any]:
+def _arrow(
+    pair: Relation, places: dict[int, tuple[float, float]], names: tuple[str, ...], share: float
+) -> dict[str, Any]:
     """A curve bent inwards, with its head at the taker. `share` is its strength as a share of the strongest."""
     t = np.linspace(0, 1, CURVE)[:, None]
-    a, b = np.array(places[pair.read]), np.array(places[pair.taker])
+    a, b = np.array(places[pair.reads]), np.array(places[pair.variable])
     bend = INWARD * (a + b) / 2 + BEND * np.array([b[1] - a[1], a[0] - b[0]])
     curve = (1 - t) ** 2 * a + 2 * (1 - t) * t * bend + t**2 * b
     colour = SIGNS[_sign(pair)]
@@ -212,13 +205,13 @@ def _arrow(pair: Pair, places: dict[int, tuple[float, float]], names: tuple[str,
             "standoff": [0] * (CURVE - 1) + [5],
             "color": colour,
         },
-        "text": f"{_arrow_text(names[pair.read], names[pair.taker], 40)}: {signed([pair.through])[0]}",
+        "text": f"{_arrow_text(names[pair.reads], names[pair.variable], 40)}: {signed([pair.weight])[0]}",
         "hoverinfo": "text",
     }
 
 
-def _sign(pair: Pair) -> str:
-    return "positive" if pair.through > 0 else "negative"
+def _sign(pair: Relation) -> str:
+    return "positive" if pair.weight > 0 else "negative"
 
 
 def _legend_entry(sign: str) -> dict[str, Any]:
@@ -298,15 +291,15 @@ def settling_figure(explanation: Explanation) -> Figure:
     )
 
 
-def _course_line(explanation: Explanation, pair: Pair, place: int, keep: np.ndarray) -> dict[str, Any]:
-    course = np.einsum("kv,kv->k", explanation.target[keep, pair.taker], explanation.source[keep][:, :, pair.read])
+def _course_line(explanation: Explanation, pair: Relation, place: int, keep: np.ndarray) -> dict[str, Any]:
+    course = np.einsum("kv,kv->k", explanation.target[keep, pair.variable], explanation.source[keep][:, :, pair.reads])
     names = explanation.variables
     ours = {"color": "--ours", "width": 3}
     other = {"color": f"--line-{place}", "width": 2, "dash": DASHES[place]}
     return {
         "type": "scatter",
         "mode": "lines+markers" if len(keep) < 60 else "lines",
-        "name": _arrow_text(names[pair.read], names[pair.taker], 18),
+        "name": _arrow_text(names[pair.reads], names[pair.variable], 18),
         "x": (keep + 1).tolist(),
         "y": numbers(course),
         "line": ours if place == 0 else other,

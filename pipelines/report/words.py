@@ -17,6 +17,7 @@ MODELS = {
     "regenn": "ReGENN",
     "ridge": "Ridge regression",
     "naive": "Naive (last value)",
+    "linear": "Linear continuation",
     "seasonal_naive_day": "Seasonal naive (day)",
     "seasonal_naive_week": "Seasonal naive (week)",
 }

@@ -717,6 +717,13 @@ def test_the_strongest_relations_come_first_with_their_sign_and_without_loops() 
     assert len(strongest_relations(weights, 99)) == 6
 
 
+def test_a_relation_without_a_finite_weight_never_ranks_and_a_zero_ranks_last() -> None:
+    weights = torch.tensor([[9.0, torch.nan, 0], [-torch.inf, 9, 0.1], [0, -0.2, 9]])
+    found = strongest_relations(weights, 99)
+    assert [(each.variable, each.reads) for each in found] == [(2, 1), (1, 2), (0, 2), (2, 0)]
+    assert [each.weight for each in found] == pytest.approx([-0.2, 0.1, 0, 0])
+
+
 @pytest.mark.parametrize("seed", [0, 1])
 def test_a_planted_lead_is_among_the_strongest_relations(seed: int) -> None:
     """Of six noisy sensors, 4 repeats 1 three steps later."""

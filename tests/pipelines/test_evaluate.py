@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import polars as pl
 import pytest
 
 from data.dataset import DataSet
@@ -13,6 +14,7 @@ from pipelines.evaluate import Evaluated, backtest, cut_folds, forecast_at
 from pipelines.prepare import Prepared, prepare
 from pipelines.results import Backtest
 from pipelines.spec import Evaluation, Spec
+from pipelines.tables import score_table
 
 QUIET: Callable[[str], None] = lambda line: None  # noqa: E731
 
@@ -22,7 +24,7 @@ def world(
     waves: Callable[..., DataSet], wave_spec: Callable[..., Spec], tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[Prepared, Evaluated]:
     spec = wave_spec(
-        evaluation={"baselines": ["naive", "seasonal_naive_day", "seasonal_naive_week", "ridge", "dlinear"]}
+        evaluation={"baselines": ["naive", "linear", "seasonal_naive_day", "seasonal_naive_week", "ridge", "dlinear"]}
     )
     prepared = prepare(spec, waves())
     return prepared, backtest(spec, prepared, folder=tmp_path_factory.mktemp("runs"), say=QUIET)
@@ -43,15 +45,25 @@ def test_the_yardsticks_are_the_ones_of_the_textbook(world: tuple[Prepared, Eval
     row, node = next((r, n) for r in range(20, 40) for n in range(3) if panel.mask[319 + r - 30 : 319 + r + 1, n].all())
     step = 319 + row
     assert result.forecasts["naive"][row, :, node, 0] == pytest.approx([panel.values[step, node, 0]] * 6, rel=1e-6)
+    before, last = panel.values[step - 1 : step + 1, node, 0]
+    line = last + np.arange(1, 7) * (last - before)
+    assert result.forecasts["linear"][row, :, node, 0] == pytest.approx(line, rel=1e-5)
     yesterday = panel.values[step - 23 : step - 17, node, 0]
     assert result.forecasts["seasonal_naive_day"][row, :, node, 0] == pytest.approx(yesterday, rel=1e-6)
 
 
 def test_ours_comes_first_and_every_yardstick_is_scored(world: tuple[Prepared, Evaluated]) -> None:
     result = world[1].backtest
-    assert list(result.forecasts) == ["gru", "naive", "seasonal_naive_day", "seasonal_naive_week", "ridge", "dlinear"]
+    yardsticks = ["naive", "linear", "seasonal_naive_day", "seasonal_naive_week", "ridge", "dlinear"]
+    assert list(result.forecasts) == ["gru", *yardsticks]
     assert set(result.scores["model"]) == set(result.forecasts)
     assert result.total("ridge", "mae") < result.total("naive", "mae")
+
+
+def test_msle_is_told_of_counts_alone(world: tuple[Prepared, Evaluated]) -> None:
+    result = world[1].backtest
+    assert "msle" not in score_table(result)
+    assert "msle" in score_table(replace(result, scores=result.scores.with_columns(msle=pl.lit(0.1))))
 
 
 def test_the_protocol_says_what_was_done(world: tuple[Prepared, Evaluated]) -> None:

@@ -63,6 +63,7 @@ def test_every_green_taxi_trip_is_a_flow_or_has_a_reason():
         ("oslo-bikes", (2184, 274, 2), 83_012),
         ("paris-counts", (3506, 6, 1), 3_456),
         ("jhu-covid", (1143, 287, 3), 3_429),
+        ("jhu-120", (120, 183, 3), 21_960),
     ],
 )
 def test_the_other_bundled_specs_read_all_their_rows_and_load_as_they_were_stored(name, shape, rows_read):

@@ -1,3 +1,5 @@
+import math
+
 import numpy as np
 import pytest
 
@@ -18,6 +20,7 @@ def test_the_figures_of_a_worked_example() -> None:
     assert found["mape"] == pytest.approx((1 + 0.4) / 2)
     assert found["smape"] == pytest.approx((2 / 3 + 0 + 8 / 16) / 3)
     assert found["mase"] == pytest.approx(5 / 6)
+    assert found["msle"] == pytest.approx((math.log(3 / 2) ** 2 + 0 + math.log(7 / 11) ** 2) / 3)
 
 
 def test_what_was_not_observed_does_not_count() -> None:
@@ -48,9 +51,25 @@ def test_the_unit_of_mase_is_the_seasonal_naive_of_training() -> None:
     assert np.isnan(naive_error(np.ones_like(values), mask, 2).item())
 
 
+def test_the_logarithm_of_what_has_none_is_not_a_number() -> None:
+    wrong = column(1, 1) > 0
+    assert np.isnan(measure(column(1, -1), column(1, 1), wrong, ONES, ONES)["msle"])
+    assert np.isnan(measure(column(1, 1), column(1, -2), wrong, ONES, ONES)["msle"])
+    unseen = np.array([True, False]).reshape(wrong.shape)
+    assert measure(column(1, -9), column(1, 1), unseen, ONES, ONES)["msle"] == 0
+
+
+@pytest.mark.parametrize("is_count", [True, False])
+def test_msle_is_of_counts_alone(is_count: bool) -> None:
+    truth = np.ones((2, 2, 1, 1))
+    table = score({"m": 2 * truth}, truth, truth > 0, variables=("y",), unit=ONES, is_count=is_count)
+    assert table["msle"].is_finite().all() == is_count
+    assert table["mae"].to_list() == [1.0, 1.0, 1.0]
+
+
 def test_scores_are_told_per_lead_time_and_variable() -> None:
     truth = np.zeros((4, 3, 2, 2))
     forecast = np.broadcast_to(np.arange(1.0, 4.0)[None, :, None, None], truth.shape)
-    table = score({"m": forecast}, truth, truth == 0, variables=("in", "out"), unit=np.ones((2, 2)))
+    table = score({"m": forecast}, truth, truth == 0, variables=("in", "out"), unit=np.ones((2, 2)), is_count=True)
     rows = {(row["horizon"], row["variable"]): row["mae"] for row in table.iter_rows(named=True)}
     assert rows == {(h, v): (2.0 if h == 0 else float(h)) for h in range(4) for v in ("all", "in", "out")}

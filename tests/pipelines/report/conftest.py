@@ -201,6 +201,7 @@ def _scores(forecasts: dict[str, np.ndarray], truth: np.ndarray, mask: np.ndarra
                     "mape": float((off[positive] / y[positive]).mean()),
                     "smape": float((2 * off / np.maximum(off + 2 * y, 1e-9)).mean()),
                     "mase": float(off.mean() / 3),
+                    "msle": float(((np.log1p(forecast[:, steps][seen]) - np.log1p(y)) ** 2).mean()),
                     "count": int(seen.sum()),
                 }
             )

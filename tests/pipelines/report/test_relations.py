@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pipelines.explain import relation_table
 from pipelines.report import write_report
 from pipelines.report.findings import of_relations
 from pipelines.report.relations import (
@@ -85,8 +86,18 @@ def test_the_strongest_pairs_are_those_that_sorting_all_pairs_finds(size: int, c
     through = explanation.through
     every = sorted((abs(through[b, c]) for b in range(size) for c in range(size) if b != c), reverse=True)
     found = strongest(explanation, count)
-    assert [abs(pair.through) for pair in found] == every[:count]
-    assert all(pair.through == through[pair.taker, pair.read] and pair.taker != pair.read for pair in found)
+    assert [abs(pair.weight) for pair in found] == every[:count]
+    assert all(pair.weight == through[pair.variable, pair.reads] and pair.variable != pair.reads for pair in found)
+
+
+def test_report_and_registry_rank_alike_and_the_report_leaves_out_what_has_no_weight(three: Explanation) -> None:
+    """What the first variable takes is no number; the last takes nothing of it."""
+    through = np.array([[1.0, np.nan, 0.5], [0.1, 1.0, -0.3], [0.0, 0.2, 1.0]])
+    explanation = Explanation(three.variables, np.eye(3)[None], through[None], best_epoch=0)
+    first, second, last = three.variables
+    table = [(row["variable"], row["takes_of"], row["through"]) for row in relation_table(explanation).to_dicts()]
+    assert table == [(second, last, -0.3), (last, second, 0.2), (second, first, 0.1), (last, first, 0.0)]
+    assert [(three.variables[v], three.variables[c], w) for v, c, w in strongest(explanation, 9)] == table[:3]
 
 
 def test_the_table_says_who_takes_of_whom_in_which_layer_with_the_sign(sixty: Explanation) -> None:
@@ -94,7 +105,7 @@ def test_the_table_says_who_takes_of_whom_in_which_layer_with_the_sign(sixty: Ex
     assert len(rows) == 10
     assert (rows[0].variable, rows[0].takes_of) == (sixty.variables[1], sixty.variables[0])
     written_through = [float(row.through.replace("−", "-")) for row in rows]
-    assert written_through == pytest.approx([pair.through for pair in strongest(sixty, 10)], rel=0.02)
+    assert written_through == pytest.approx([pair.weight for pair in strongest(sixty, 10)], rel=0.02)
     assert written_through[0] < 0
     assert float(rows[0].target.replace("−", "-")) == pytest.approx(sixty.target[best, 1, 0], rel=0.02)
     assert float(rows[0].source.replace("−", "-")) == pytest.approx(sixty.source[best, 1, 0], abs=0.005)
@@ -110,14 +121,14 @@ def test_the_heat_map_is_centred_at_nothing_and_leaves_the_diagonal_empty(three:
     assert cells["zmin"] == -cells["zmax"]
     assert [cells["z"][i][i] for i in range(3)] == [None] * 3
     strong = strongest(three, 1)[0]
-    assert cells["zmax"] == pytest.approx(abs(strong.through), rel=1e-4)
+    assert cells["zmax"] == pytest.approx(abs(strong.weight), rel=1e-4)
     at = {
         text: z
         for texts, row in zip(cells["text"], cells["z"], strict=True)
         for text, z in zip(texts, row, strict=True)
     }
-    read, taker = (chart_text(three.variables[v], 40) for v in (strong.read, strong.taker))
-    assert at[f"{read} → {taker}"] == pytest.approx(strong.through, rel=1e-4)
+    read, taker = (chart_text(three.variables[v], 40) for v in (strong.reads, strong.variable))
+    assert at[f"{read} → {taker}"] == pytest.approx(strong.weight, rel=1e-4)
 
 
 def test_the_heat_map_keeps_forty_variables_and_a_phone_fifteen(sixty: Explanation) -> None:
@@ -128,7 +139,7 @@ def test_the_heat_map_keeps_forty_variables_and_a_phone_fifteen(sixty: Explanati
     assert drawn.narrow["yaxis"]["range"] == [14.5, -0.5]
     shown = "".join(drawn.traces[0]["text"][0] + drawn.traces[0]["text"][1])
     for pair in strongest(sixty, 15):
-        assert chart_text(sixty.variables[pair.read], 40) in shown
+        assert chart_text(sixty.variables[pair.reads], 40) in shown
 
 
 def test_arrows_are_wide_by_strength_and_coloured_by_sign_and_end_at_the_taker(sixty: Explanation) -> None:
@@ -136,11 +147,11 @@ def test_arrows_are_wide_by_strength_and_coloured_by_sign_and_end_at_the_taker(s
     assert len(drawn) == 15
     widths = [arrow["line"]["width"] for arrow in drawn]
     assert widths == sorted(widths, reverse=True)
-    assert [arrow["line"]["color"] == "--plus" for arrow in drawn] == [pair.through > 0 for pair in pairs]
+    assert [arrow["line"]["color"] == "--plus" for arrow in drawn] == [pair.weight > 0 for pair in pairs]
     names = {(name["x"], name["y"]): name["text"] for name in relation_graph(sixty).layout["annotations"]}
     for arrow, pair in zip(drawn, pairs, strict=True):
         ends = [names[(arrow["x"][i], arrow["y"][i])] for i in (0, -1)]
-        assert ends == [chart_text(sixty.variables[v], 30) for v in (pair.read, pair.taker)]
+        assert ends == [chart_text(sixty.variables[v], 30) for v in (pair.reads, pair.variable)]
 
 
 def test_each_sign_stands_in_the_legend_once(sixty: Explanation, three: Explanation) -> None:
@@ -164,7 +175,7 @@ def test_the_course_ends_where_the_table_begins(sixty: Explanation) -> None:
     assert len(drawn.traces) == 5
     for line, pair in zip(drawn.traces[::-1], strongest(sixty, 5), strict=True):
         assert line["x"] == list(range(1, 25))
-        assert line["y"][sixty.best_epoch] == pytest.approx(pair.through, rel=1e-4)
+        assert line["y"][sixty.best_epoch] == pytest.approx(pair.weight, rel=1e-4)
     assert drawn.layout["shapes"][0]["x0"] == sixty.best_epoch + 1
 
 

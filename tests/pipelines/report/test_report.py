@@ -243,6 +243,15 @@ def test_the_table_marks_ours_and_the_best_of_each_metric(long_names: Run) -> No
     assert len(rows) == len(backtest.forecasts)
 
 
+def test_the_table_has_msle_for_counts_alone(city: Run, tmp_path: Path) -> None:
+    assert "MSLE" in read(city, tmp_path).text
+    backtest = city["backtest"]
+    real = replace(backtest, scores=backtest.scores.with_columns(msle=pl.lit(float("nan"))))
+    assert "MSLE" not in read({**city, "backtest": real}, tmp_path).text
+    counted, measured = (table(each, compare(each))[0].cells for each in (backtest, real))
+    assert set(counted) - set(measured) == {"msle"}
+
+
 def test_a_run_without_yardsticks_still_has_a_page(make_run: Callable[..., Run], tmp_path: Path) -> None:
     page = read(make_run(spread={"gru": 1.0}), tmp_path)
     assert "No yardstick was run" in page.text
