@@ -198,7 +198,11 @@ PREDICT: Any = Field(
     description="the value; its change from the last one; or, for series that outgrow their past, that change in mean "
     "changes of the window (pace); auto takes value or change, what varies less in training",
 )
-PROFILE: Any = Field(64, ge=0, description="width of the perceptron of the target's calendar; 0: none, as in the paper")
+PROFILE: Any = Field(
+    64,
+    ge=0,
+    description="width of the perceptron of the target's calendar (none with a pace); 0: none, as in the paper",
+)
 
 
 class ModelTable(Table):
@@ -231,6 +235,9 @@ class DLinearModel(ModelTable):
 
     name: Literal["dlinear"]
     kernel: int = Field(25, ge=3, description="steps of the moving average that is the trend")
+    predict: Literal["value", "pace"] = Field(
+        "value", description="the value, or, for series that outgrow their past, its distance in changes of the window"
+    )
 
 
 class StidModel(ModelTable):

@@ -44,7 +44,7 @@ def build(model: Model, shape: Shape) -> nn.Module:
         case RecurrentModel():
             return _paced(model, _recurrent(model, shape))
         case DLinearModel():
-            return DLinear(window=shape.window, horizon=shape.horizon, kernel=model.kernel)
+            return _paced(model, DLinear(window=shape.window, horizon=shape.horizon, kernel=model.kernel))
         case StidModel():
             return Stid(
                 window=shape.window,
@@ -134,7 +134,7 @@ def _unwrapped(network: nn.Module) -> nn.Module:
     return network.network if isinstance(network, Paced) else network
 
 
-def _paced(model: RecurrentModel | RegennModel, network: nn.Module) -> nn.Module:
+def _paced(model: RecurrentModel | DLinearModel | RegennModel, network: nn.Module) -> nn.Module:
     return Paced(network) if model.predict == "pace" else network
 
 
@@ -143,6 +143,11 @@ def _predict(model: RecurrentModel | RegennModel, shape: Shape) -> Literal["valu
     if model.predict == "auto":
         return shape.predict
     return "change" if model.predict == "change" else "value"
+
+
+def _profile(model: RecurrentModel | RegennModel, shape: Shape) -> int:
+    """None where a day or a week says nothing; a usual course has no size that holds for every pace."""
+    return model.profile if shape.has_week and model.predict != "pace" else 0
 
 
 def _recurrent(model: RecurrentModel, shape: Shape) -> RecurrentForecaster:
@@ -155,7 +160,7 @@ def _recurrent(model: RecurrentModel, shape: Shape) -> RecurrentForecaster:
         layers=model.layers,
         dropout=model.dropout,
         predict=_predict(model, shape),
-        profile=model.profile if shape.has_week else 0,
+        profile=_profile(model, shape),
     )
 
 
@@ -166,7 +171,7 @@ def _regenn(model: RegennModel, shape: Shape) -> RegennForecaster:
         window=shape.window,
         horizon=shape.horizon,
         predict=_predict(model, shape),
-        profile=model.profile if shape.has_week else 0,
+        profile=_profile(model, shape),
     )
 
 

@@ -1,7 +1,7 @@
 """ReGENN's mode `reference` through the pipeline: the paper's training to the letter, and its leak kept in a cage."""
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,7 +17,7 @@ from pipelines.evaluate import backtest
 from pipelines.experiment import Trained, enrol, forecast, load_champion, report
 from pipelines.explain import explain
 from pipelines.prepare import Prepared, prepare
-from pipelines.registry import promote
+from pipelines.registry import client, promote, versions
 from pipelines.results import Registered
 from pipelines.spec import RegennModel, Spec, Training, parse_spec
 from pipelines.tables import score_table
@@ -192,11 +192,12 @@ def test_only_the_leaky_scale_sees_the_test_range(positive: DataSet, wave_spec: 
 @pytest.fixture(scope="module")
 def leaked(
     home: Path, positive: DataSet, wave_spec: Callable[..., Spec], tmp_path_factory: pytest.TempPathFactory
-) -> tuple[Spec, Trained, Registered]:
+) -> Iterator[tuple[Spec, Trained, Registered]]:
     spec, prepared = task(wave_spec, positive, LEAKY)
     spec = spec.model_copy(update={"name": "leaky"})
     trained = Trained(prepared, backtest(spec, prepared, folder=tmp_path_factory.mktemp("leaky"), say=QUIET))
-    return spec, trained, enrol(spec, positive, trained, say=QUIET)[0]
+    yield spec, trained, enrol(spec, positive, trained, say=QUIET)[0]
+    client().delete_registered_model(spec.registered_name)  # the store is everybody's
 
 
 def test_a_leaky_model_is_never_champion_not_even_as_the_only_one(leaked: tuple[Spec, Trained, Registered]) -> None:
@@ -215,8 +216,6 @@ def test_a_leaky_model_can_not_be_crowned_by_hand(leaked: tuple[Spec, Trained, R
 def test_every_table_and_the_report_call_it_leaky(
     leaked: tuple[Spec, Trained, Registered], positive: DataSet, tmp_path: Path
 ) -> None:
-    from pipelines.registry import client, versions
-
     spec, trained, registered = leaked
     result = trained.evaluated.backtest
     assert "regenn (reference, leaky) *" in score_table(result)
