@@ -1,5 +1,8 @@
 """What a learned graph says of its variables, in words and numbers for the report and the registry."""
 
+import re
+
+import numpy as np
 import polars as pl
 import torch
 
@@ -8,6 +11,9 @@ from pipelines.prepare import Prepared, node_labels
 from pipelines.results import Explanation
 from pipelines.train import Fitted
 from pipelines.zoo import graph_axes
+
+FORBIDDEN = re.compile(r"[^\w.\- ]")  # in the name of an MLflow metric; so is a slash that is none of ours
+LONGEST_NAME = 100  # of a variable, of the 250 characters that a metric's name may have
 
 
 def explain(prepared: Prepared, fitted: Fitted) -> Explanation | None:
@@ -46,3 +52,39 @@ def relation_table(explanation: Explanation, count: int = 20) -> pl.DataFrame:
             for pair in pairs
         ]
     )
+
+
+def relations_by_epoch(explanation: Explanation) -> pl.DataFrame:
+    """Every weight of both layers after each epoch, and through both, also of what a variable takes of itself.
+
+    `epoch` counts from 0, as the steps of the run's losses do.
+    """
+    epoch, variable, reads = (axis.ravel() for axis in np.indices(explanation.source.shape))
+    names = pl.Series(explanation.variables)
+    return pl.DataFrame(
+        {
+            "epoch": epoch,
+            "variable": names.gather(variable),
+            "takes_of": names.gather(reads),
+            "source": explanation.source.ravel(),
+            "target": explanation.target.ravel(),
+            "through": (explanation.target @ explanation.source).ravel(),
+        }
+    )
+
+
+def relation_metrics(explanation: Explanation, count: int = 5) -> list[tuple[str, float, int]]:
+    """Name, value, step: the course over the epochs of the relations that are strongest at the best one.
+
+    The name is `relation_<rank>/<variable> takes of <other>`; what no metric's name may have becomes `_`.
+    """
+    rows = []
+    for rank, pair in enumerate(strongest_relations(torch.from_numpy(explanation.through), count), start=1):
+        taker, read = (_as_in_a_metric(explanation.variables[v]) for v in (pair.variable, pair.reads))
+        course = explanation.course(pair.variable, pair.reads)
+        rows += [(f"relation_{rank}/{taker} takes of {read}", float(value), k) for k, value in enumerate(course)]
+    return rows
+
+
+def _as_in_a_metric(name: str) -> str:
+    return FORBIDDEN.sub("_", name)[:LONGEST_NAME]

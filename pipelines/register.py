@@ -17,7 +17,7 @@ from data.dataset import DataSet
 from pipelines.artefact import Config, describe_artefact, load_artefact, save_artefact
 from pipelines.errors import RegistryError
 from pipelines.evaluate import Evaluated
-from pipelines.explain import explain, relation_table
+from pipelines.explain import explain, relation_metrics, relation_table, relations_by_epoch
 from pipelines.fingerprint import code_fingerprint, git_revision
 from pipelines.gate import Verdict, judge
 from pipelines.metrics import METRICS
@@ -129,7 +129,8 @@ def _log_run(
     from mlflow.entities import Metric, Param, RunTag
 
     now = int(pd.Timestamp.now("UTC").timestamp() * 1000)
-    metrics = [Metric(key, value, now, step) for key, value, step in _metrics(evaluated) if np.isfinite(value)]
+    rows = _metrics(evaluated) + (relation_metrics(explanation) if explanation is not None else [])
+    metrics = [Metric(key, value, now, step) for key, value, step in rows if np.isfinite(value)]
     params = [Param(key, value) for key, value in _params(spec)]
     tags = {
         "flockcast.dataset_version": dataset.manifest.version,
@@ -146,7 +147,15 @@ def _log_run(
     store.log_text(run_id, evaluated.backtest.scores.write_csv(), "scores.csv")
     store.log_text(run_id, _environment(), "environment.txt")
     if explanation is not None:
-        store.log_text(run_id, relation_table(explanation).write_csv(), "relations.csv")
+        _log_relations(store, run_id, explanation)
+
+
+def _log_relations(store: "MlflowClient", run_id: str, explanation: Explanation) -> None:
+    store.log_text(run_id, relation_table(explanation).write_csv(), "relations.csv")
+    with tempfile.TemporaryDirectory() as scratch:
+        file = Path(scratch) / "relations_by_epoch.parquet"
+        relations_by_epoch(explanation).write_parquet(file)
+        store.log_artifact(run_id, str(file))
 
 
 def _metrics(evaluated: Evaluated) -> list[tuple[str, float, int]]:

@@ -92,6 +92,10 @@ class Explanation:
     def through(self) -> np.ndarray:
         return self.target[self.best_epoch] @ self.source[self.best_epoch]
 
+    def course(self, variable: int, reads: int) -> np.ndarray:
+        """What `variable` took of `reads` through both layers after each epoch, [K]."""
+        return np.einsum("kv,kv->k", self.target[:, variable], self.source[:, :, reads])
+
 
 @dataclass(frozen=True)
 class Registered:

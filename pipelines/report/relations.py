@@ -292,7 +292,7 @@ def settling_figure(explanation: Explanation) -> Figure:
 
 
 def _course_line(explanation: Explanation, pair: Relation, place: int, keep: np.ndarray) -> dict[str, Any]:
-    course = np.einsum("kv,kv->k", explanation.target[keep, pair.variable], explanation.source[keep][:, :, pair.reads])
+    course = explanation.course(pair.variable, pair.reads)[keep]
     names = explanation.variables
     ours = {"color": "--ours", "width": 3}
     other = {"color": f"--line-{place}", "width": 2, "dash": DASHES[place]}

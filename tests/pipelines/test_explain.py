@@ -9,15 +9,20 @@ import pandas as pd
 import polars as pl
 import pytest
 import torch
+from mlflow import MlflowClient
+from mlflow.entities import Metric
 
 from data.dataset import DataSet
 from data.panel import Panel
 from pipelines.artefact import describe_artefact, load_artefact, save_artefact
 from pipelines.errors import SpecError
 from pipelines.evaluate import backtest
-from pipelines.explain import explain, relation_table
+from pipelines.experiment import enrol, train
+from pipelines.explain import explain, relation_metrics, relation_table
 from pipelines.predict import Predictor
 from pipelines.prepare import prepare
+from pipelines.registry import client
+from pipelines.results import Explanation
 from pipelines.spec import Spec
 from pipelines.train import fit, new_network
 
@@ -64,6 +69,48 @@ def test_a_planted_lead_is_among_the_strongest_relations(led: DataSet, spec: Spe
     again = fit(prepared, spec.model, spec.training, folder=tmp_path, say=QUIET)
     assert again.reused
     assert torch.equal(again.relations, fitted.relations)
+
+
+def test_a_registered_run_has_the_relations_of_every_epoch(
+    led: DataSet, spec: Spec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FLOCKCAST_HOME", str(tmp_path))
+    trained = train(spec, led, say=QUIET)
+    registered, _ = enrol(spec, led, trained, say=QUIET)
+    explanation, store = explain(trained.prepared, trained.evaluated.fitted), client()
+    assert explanation is not None
+    layers = trained.evaluated.fitted.relations
+    assert layers is not None
+
+    logged = pl.read_parquet(store.download_artifacts(registered.run_id, "relations_by_epoch.parquet", str(tmp_path)))
+    assert logged.columns == ["epoch", "variable", "takes_of", "source", "target", "through"]
+    assert logged.height == len(layers) * 4 * 4
+    for epoch in (0, explanation.best_epoch):
+        source, target = layers[epoch].numpy()
+        row = logged.filter(epoch=epoch, variable="follower", takes_of="leader").row(0, named=True)
+        assert row["source"] == source[1, 0]
+        assert row["target"] == target[1, 0]
+        assert row["through"] == pytest.approx((target @ source)[1, 0], rel=1e-5)
+
+    strongest = relation_table(explanation, 5)
+    courses = sorted(name for name in store.get_run(registered.run_id).data.metrics if name.startswith("relation_"))
+    assert courses == [
+        f"relation_{rank}/{row['variable']} takes of {row['takes_of']}"
+        for rank, row in enumerate(strongest.iter_rows(named=True), start=1)
+    ]
+    drawn = {point.step: point.value for point in store.get_metric_history(registered.run_id, courses[0])}
+    assert sorted(drawn) == list(range(len(layers)))
+    assert drawn[explanation.best_epoch] == pytest.approx(strongest["through"][0])
+    any_name_is_a_metric(store, registered.run_id, explanation)
+
+
+def any_name_is_a_metric(store: MlflowClient, run_id: str, explanation: Explanation) -> None:
+    hostile = replace(explanation, variables=("../a/b", "x:y\n%", "Gjøvik " + 300 * "ø", ""))
+    metrics = [Metric(name, value, 0, step) for name, value, step in relation_metrics(hostile, 12)]
+    store.log_batch(run_id, metrics=metrics)
+    found = {name for name in store.get_run(run_id).data.metrics if name.startswith("relation_")}
+    assert {metric.key for metric in metrics} <= found
+    assert len({metric.key for metric in metrics}) == 12
 
 
 def test_the_graph_sees_the_training_range_alone(led: DataSet, spec: Spec) -> None:
