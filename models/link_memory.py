@@ -1,8 +1,8 @@
 """Rules that remember links: yardsticks for link prediction, and inputs for a predictor that shall beat them.
 
-A link seen before tends to be seen again, and busy nodes find one another. Graph networks over degrees know neither, since
-two nodes with the same surroundings look alike to them; on message and routing graphs these rules beat EvolveGCN's
-published figures several times over (Pareja et al., arXiv:1902.10191, Table 2).
+A link seen before tends to be seen again, and busy nodes find one another. Graph networks over degrees know neither,
+since two nodes with the same surroundings look alike to them; on message and routing graphs these rules beat
+EvolveGCN's published figures several times over (Pareja et al., arXiv:1902.10191, Table 2).
 
 random               a fixed number for each pair
 activity             product of the two nodes' links in the last `window` steps
@@ -69,6 +69,7 @@ class LinkMemory:
         self._decayed = nothing  # the same over all history
         self._last_seen = nothing  # the step in which a pair was last there
         self._links = torch.zeros(nodes, dtype=torch.float64, device=device)  # [N], of all history
+        self._recent_links = self._links  # [N], of the window
 
     def update(self, edge_index: Tensor) -> None:
         """Take in the next step, `edge_index` [2, E] of global ids; a pair that comes twice is there once.
@@ -84,6 +85,7 @@ class LinkMemory:
         there = torch.isin(self._decayed.key, key)
         self._last_seen = PairTable(self._decayed.key, torch.where(there, float(self.steps), before))
         self._links = self._links + self._links_of(key)
+        self._recent_links = self._links_of(torch.cat(list(self._recent)))
         self.steps += 1
 
     def rules(self, seed: int = 0) -> dict[str, Scorer]:
@@ -96,8 +98,7 @@ class LinkMemory:
         }
 
     def activity(self, rows: Tensor) -> Tensor:
-        links = self._recent_links()
-        return links[rows, None] * links
+        return self._recent_links[rows, None] * self._recent_links
 
     def repeat(self, rows: Tensor) -> Tensor:
         return self._repeat.rows(rows, self.nodes)
@@ -109,37 +110,35 @@ class LinkMemory:
     def features(self, pairs: Tensor) -> Tensor:
         """What is remembered of `pairs` [2, M], in the order of `FEATURES`: [M, 6], float32.
 
-        repeat, source_activity, target_activity  log(1 + .) of the repeat of all history and of each end's links in the window
-        present     1 where the pair was there in the last step
-        absence     steps since it last was, from 0 (the last step) to 1 (`window` steps ago or more, or never)
-        reciprocal  1 where the reverse pair was ever there
+        repeat           log(1 + .) of the repeat of all history
+        source_activity  log(1 + .) of the source's links in the window
+        target_activity  log(1 + .) of the target's
+        present          1 where the pair was there in the last step
+        absence          steps since it last was, from 0 (the last step) to 1 (`window` steps ago or more, or never)
+        reciprocal       1 where the reverse pair was ever there
         """
         key, reverse = _keys(pairs, self.nodes), _keys(pairs.flip(0), self.nodes)
-        links = self._recent_links()
         never = float(self.steps - 1 - self.window)
         absence = self.steps - 1 - self._last_seen.at(key, missing=never)
         columns = (
             self._decayed.at(key).log1p(),
-            links[pairs[0]].log1p(),
-            links[pairs[1]].log1p(),
+            self._recent_links[pairs[0]].log1p(),
+            self._recent_links[pairs[1]].log1p(),
             absence == 0,
             absence.clamp(max=self.window) / self.window,
             self._last_seen.at(reverse, missing=-1.0) >= 0,
         )
         return torch.stack([column.float() for column in columns], dim=1)
 
-    def _recent_links(self) -> Tensor:
-        """Each node's links in the window, [N]."""
-        return sum((self._links_of(key) for key in self._recent), torch.zeros_like(self._links))
-
     def _links_of(self, key: Tensor) -> Tensor:
         return torch.bincount(key // self.nodes, minlength=self.nodes).double()
 
 
 def random_scores(rows: Tensor, nodes: int, seed: int) -> Tensor:
-    """A score [R, N] in [0, 1) for each pair that depends on the pair and the seed alone, not on the rows asked with it.
+    """A score [R, N] in [0, 1) for each pair.
 
-    The finaliser of SplitMix64 (Steele, Lea and Flood 2014) on the number of the pair.
+    It depends on the pair and the seed alone, not on the rows asked with it: the finaliser of SplitMix64 (Steele, Lea
+    and Flood 2014) on the number of the pair.
     """
     pair = rows[:, None] * nodes + torch.arange(nodes, device=rows.device)  # [R, N]
     bits = (pair + 1) * _GOLDEN + torch.tensor(seed, device=rows.device) * _MIXERS[0]  # both wrap around

@@ -1,10 +1,11 @@
 """Pairs of nodes without a link, for a link predictor to learn from.
 
-Pareja et al., EvolveGCN: Evolving Graph Convolutional Networks for Dynamic Graphs, AAAI 2020, arXiv:1902.10191; the draws
-are those of the authors' released code. Differs from it: nothing caps the number asked for but what the draws hold (theirs
-is capped by a count of links taken for a count of nodes), and what is missing is reported.
+Pareja et al., EvolveGCN: Evolving Graph Convolutional Networks for Dynamic Graphs, AAAI 2020, arXiv:1902.10191; the
+draws are those of the authors' released code. Differs from it: nothing caps the number asked for but what the draws
+hold (theirs is capped by a count of links taken for a count of nodes), and what is missing is reported.
 
-Sources drawn from the links of the next step are label information. It shapes which pairs are trained on, never an input.
+Sources drawn from the links of the next step are label information. It shapes which pairs are trained on, and is never
+an input.
 """
 
 from typing import NamedTuple
@@ -25,8 +26,8 @@ class Negatives(NamedTuple):
 def smart_negatives(positives: Tensor, active: Tensor, *, multiplier: int, generator: torch.Generator) -> Negatives:
     """`multiplier` pairs for each link of `positives` [2, E]: sources of links, to targets that were active.
 
-    `active` [A] is every input snapshot's list of nodes, one after the other: a node active in m snapshots is m times as
-    likely. A source is as likely as it has links. The generator may live on another device than the ids.
+    `active` [A] is every input snapshot's list of nodes, one after the other: a node active in m snapshots is m times
+    as likely. A source is as likely as it has links. The generator may live on another device than the ids.
     """
     wanted = multiplier * positives.shape[1]
     if wanted == 0 or len(active) == 0:

@@ -5,10 +5,11 @@ from torch.nn import functional
 
 
 def weighted_cross_entropy(logits: Tensor, labels: Tensor, class_weight: Tensor) -> Tensor:
-    """Mean over samples of the class's weight times the cross-entropy: `logits` [M, K], `labels` [M], `class_weight` [K].
+    """Mean over samples of the class's weight times the cross-entropy.
 
-    Divides by the number of samples. Torch's own weighted mean divides by the sum of their weights, so a learning rate
-    of one is not a learning rate of the other. Raises ValueError without a sample.
+    `logits` [M, K], `labels` [M], `class_weight` [K]. Divides by the number of samples; torch's own weighted mean
+    divides by the sum of their weights, so a learning rate of one is not a learning rate of the other.
+    Raises ValueError without a sample.
     """
     if len(labels) == 0:
         raise ValueError("the loss needs at least one labelled sample but this step has none; leave the step out")

@@ -1,33 +1,29 @@
 """How well links were predicted: every ordered pair of nodes is scored, a block of rows at a time.
 
-MAP  the average precision (Davis and Goadrich 2006; equal scores form one group, as in scikit-learn) over all ordered pairs
-     of one step at once, self-pairs among them; then the mean over steps, weighted by their number of pairs. It is not
-     a mean over nodes.
+MAP  the average precision (equal scores form one group, as in scikit-learn) over all ordered pairs of one step at once,
+     self-pairs among them; then the mean over steps, weighted by their number of pairs. It is not a mean over nodes.
 MRR  for each source with at least one link the mean of 1 / rank over its links; then the mean over sources, then over
      steps. The rank is among all N targets, other links of the source included ("unfiltered"), or without them
      ("filtered").
 
 Equal scores have no order, so a reciprocal rank is given as its expectation over every order of them, and between the
-worst and the best order. Where g targets tie behind `above` better ones, each link among them has the ranks above + 1 to
-above + g alike, so E[1 / rank] = (1/(above + 1) + ... + 1/(above + g)) / g = (H(above + g) - H(above)) / g, H the harmonic
-numbers.
+worst and the best order. Where g targets tie behind `a` better ones, each link among them has the ranks a + 1 to a + g
+alike, so E[1 / rank] = (1/(a + 1) + ... + 1/(a + g)) / g = (H(a + g) - H(a)) / g, H the harmonic numbers.
 
-Only the scores of links, and a count for each distinct one, are kept: average precision changes where a link is found and
-nowhere else, so it needs how many pairs score at least that much, and no sort of all pairs. The scorer is asked twice for
-the same rows and must answer the same.
+Only the scores of links, and a count for each distinct one, are kept: average precision changes where a link is found
+and nowhere else, so it needs how many pairs score at least that much, and no sort of all pairs. The scorer is asked
+twice for the same rows and must answer the same.
 """
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from models.link_memory import LinkMemory
-
-Scorer = Callable[[Tensor], Tensor]  # source rows [R] to scores [R, N]
+from models.link_memory import LinkMemory, Scorer
 
 BLOCK_PAIRS = 2**22  # scores held at once
 ALL_PAIRS = "all ordered pairs"
@@ -64,8 +60,9 @@ class LinkMetrics:
 
 
 def score_step(score: Scorer, links: Tensor, nodes: int, *, block_pairs: int = BLOCK_PAIRS) -> StepScores:
-    """Scores of one step whose links are `links` [2, E], among all pairs of `nodes` ids; a link that comes twice is one.
+    """Scores of one step whose links are `links` [2, E], among all pairs of `nodes` ids.
 
+    A link that comes twice is one.
     Raises ValueError if a score is not finite, has the wrong shape, or changes from one call to the next.
     """
     links = _distinct(links, nodes)
@@ -78,7 +75,8 @@ def score_step(score: Scorer, links: Tensor, nodes: int, *, block_pairs: int = B
     )  # [P]
     levels, links_at = found.unique(return_counts=True)  # ascending
     pairs_at = torch.zeros_like(links_at)
-    again, ranks = [], []
+    again: list[Tensor] = []
+    ranks: list[tuple[Tensor, ...]] = []
     for block in blocks:
         scores = _scores(score, block, nodes)  # [R, N]
         pairs_at += _count(scores, levels)
@@ -107,9 +105,9 @@ def score_sampled_step(
 ) -> StepScores:
     """Filtered ranks of one step's links, each among `negatives` targets that its source has no link to.
 
-    A source's targets are drawn once, uniformly without replacement, itself among the candidates. Sources without a link
-    are not scored. A sampled rank is not a rank among all targets: compare such figures with their like only. An average
-    precision over a sample would be of another share of links, so there is none.
+    A source's targets are drawn once, uniformly without replacement, itself among the candidates. Sources without a
+    link are not scored. A sampled rank is not a rank among all targets: compare such figures with their like only. An
+    average precision over a sample would be of another share of links, so there is none.
     Raises ValueError if a source has too few targets without a link.
     """
     links = _distinct(links, nodes)
@@ -240,8 +238,8 @@ def _ranks(scores: Tensor, block: Block) -> Iterator[tuple[Tensor, ...]]:
     is_link[block.row, block.target] = True
     size = len(block.sources)
     for row, target in zip(block.row.split(size), block.target.split(size), strict=True):
-        own = scores[row, target, None]  # [P, 1]
-        above, tied, linked = scores[row] > own, scores[row] == own, is_link[row]  # [P, N]
+        own, among, linked = scores[row, target, None], scores[row], is_link[row]  # [P, 1], [P, N], [P, N]
+        above, tied = among > own, among == own
         yield above.sum(1), tied.sum(1), (above & linked).sum(1), (tied & linked).sum(1)
 
 
@@ -277,7 +275,8 @@ def _check_sample(negatives: int, nodes: int, sources: Tensor, degree: Tensor) -
     free = nodes - int(degree[busiest])
     if not 1 <= negatives <= free:
         raise ValueError(
-            f"{negatives} targets without a link were asked for but node {int(sources[busiest])} has {free}; draw 1 to {free}"
+            f"{negatives} targets without a link were asked for but node {int(sources[busiest])} has {free}; "
+            f"draw 1 to {free}"
         )
 
 

@@ -84,8 +84,8 @@ def test_what_comes_later_changes_nothing_that_was_said_before() -> None:
 def test_rows_asked_in_blocks_in_any_order_and_twice_are_the_rows_asked_at_once(rule: str) -> None:
     score = remembered(stream(9, 0)).rules(3)[rule]
     whole = score(torch.arange(N))
-    for rows in ([4], [6, 0, 2], [3, 3, 1], []):
-        rows = torch.tensor(rows, dtype=torch.int64)
+    for asked in ([4], [6, 0, 2], [3, 3, 1], []):
+        rows = torch.tensor(asked, dtype=torch.int64)
         assert torch.equal(score(rows), whole[rows])
 
 
