@@ -16,7 +16,7 @@ import polars as pl
 
 from data.errors import DataError
 from data.flows import step_of
-from data.regular import absolute_step, floor_to, regular_index
+from data.regular import absolute_step, as_index, floor_to, regular_index
 
 RANK = "rank"
 CALENDAR = r"[1-9]\d*(m|h|d|w|mo|q|y)"
@@ -54,7 +54,7 @@ def number_steps(moments: pl.Series, interval: str, timezone: str) -> tuple[np.n
     """
     if interval == RANK:
         distinct = moments.unique().sort()
-        clock = pd.RangeIndex(len(distinct)) if distinct.dtype.is_float() else _index(distinct, timezone)
+        clock = pd.RangeIndex(len(distinct)) if distinct.dtype.is_float() else as_index(distinct, timezone)
         return distinct.search_sorted(moments).to_numpy(), clock
     first, last = cast(datetime, moments.min()), cast(datetime, moments.max())
     seconds = _seconds(interval)
@@ -70,14 +70,9 @@ def number_steps(moments: pl.Series, interval: str, timezone: str) -> tuple[np.n
         return step_of(moments, index), index
     start, length_us = moments.dt.epoch("us").to_numpy(), seconds * SECOND
     whole = pl.Series(start.min() + np.arange(count) * length_us).cast(pl.Datetime("us", "UTC"))
-    return (start - start.min()) // length_us, _index(whole, timezone)
+    return (start - start.min()) // length_us, as_index(whole, timezone)
 
 
 def _seconds(interval: str) -> int | None:
     match = re.fullmatch(r"([1-9]\d*)s", interval)
     return int(match[1]) if match else None
-
-
-def _index(times: pl.Series, timezone: str) -> pd.DatetimeIndex:
-    clock = pd.DatetimeIndex(times.dt.epoch("us").to_numpy().astype("datetime64[us]"))
-    return clock.tz_localize("UTC").tz_convert(timezone)

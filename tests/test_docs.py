@@ -85,7 +85,9 @@ def test_the_readme_s_own_data_needs_no_edit(tmp_path: Path, monkeypatch: pytest
 
 def test_each_bundled_data_set_has_a_spec_and_says_its_terms() -> None:
     folders = {folder.name for folder in (ROOT / "data" / "bundled").iterdir() if folder.is_dir()}
-    assert len(folders) == len(bundled_names())
+    edge_lists = {"as733", "uci_messages"}  # of dynamic graphs, which no spec reads yet
+    assert edge_lists < folders
+    assert len(folders - edge_lists) == len(bundled_names())
     for folder in folders:
         assert "licence" in (ROOT / "data" / "bundled" / folder / "README.md").read_text().lower()
 
