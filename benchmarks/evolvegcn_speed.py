@@ -154,7 +154,7 @@ def compared(repeats: int) -> list[str]:
 def growth(repeats: int) -> list[str]:
     """One snapshot of ever more edges, ten a node."""
     lines = [
-        "| edges of the snapshot | nodes | adjacency, s | -H, ms | -O, ms | -H, ns an edge | extra peak memory of -H, MiB |",
+        "| edges | nodes | adjacency, s | -H, ms | -O, ms | -H, ns an edge | extra peak memory of -H, MiB |",
         "| ---: | ---: | ---: | ---: | ---: | ---: | ---: |",
     ]
     for edges in EDGES:

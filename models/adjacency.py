@@ -108,9 +108,7 @@ class _Product(torch.autograd.Function):
         return operator.matrix @ h
 
     @staticmethod
-    def setup_context(
-        ctx: torch.autograd.function.FunctionCtx, inputs: tuple[Tensor, Operator], output: Tensor
-    ) -> None:
+    def setup_context(ctx: torch.autograd.function.FunctionCtx, inputs: tuple[Tensor, Operator], _: Tensor) -> None:
         ctx.operator = inputs[1]  # type: ignore[attr-defined]
 
     @staticmethod
@@ -118,7 +116,7 @@ class _Product(torch.autograd.Function):
         return _Product.apply(grad, ctx.operator.mT), None  # type: ignore[attr-defined]
 
     @staticmethod
-    def vmap(info: object, in_dims: tuple[int, None], h: Tensor, operator: Operator) -> tuple[Tensor, int]:
+    def vmap(_: object, in_dims: tuple[int, None], h: Tensor, operator: Operator) -> tuple[Tensor, int]:
         samples = h.movedim(in_dims[0], 1)  # [N, S, C]
         beside = _Product.apply(samples.flatten(1), operator)  # [N, S * C]
         return beside.unflatten(1, samples.shape[1:]), 1
@@ -142,8 +140,8 @@ def _with_identity(edge_index: Tensor, edge_weight: Tensor | None, nodes: int) -
 def _check_edges(edge_index: Tensor, edge_weight: Tensor, nodes: int) -> None:
     if edge_index.dim() != 2 or edge_index.shape[0] != 2 or edge_weight.shape != edge_index.shape[1:]:
         raise ValueError(
-            f"edge_index is {tuple(edge_index.shape)} and edge_weight {tuple(edge_weight.shape)}; they should be [2, E] "
-            "and [E]"
+            f"edge_index is {tuple(edge_index.shape)} and edge_weight {tuple(edge_weight.shape)}; "
+            "they should be [2, E] and [E]"
         )
     if not edge_weight.numel():
         return
@@ -169,8 +167,8 @@ def _check_symmetric(row: Tensor, column: Tensor, weight: Tensor, nodes: int) ->
     off = (out - back).abs() > 1e-5 * (out + back)  # weights summed in another order differ in their last digits
     if off.any():
         raise ValueError(
-            f"the edges of node {off.nonzero()[0].item()} are not the same in both directions; add every edge's reverse, "
-            "or use directed_adjacency"
+            f"the edges of node {off.nonzero()[0].item()} are not the same in both directions; "
+            "add every edge's reverse, or use directed_adjacency"
         )
 
 

@@ -125,13 +125,17 @@ class EvolveGCNCell(nn.Module):
     The state is the caller's: it is passed in and out, and nothing of a sequence is kept here.
     """
 
+    weights: Sequence[EvolvingWeight]
+
     def __init__(
         self, settings: EvolveGCNSettings, inputs: int, outputs: int, activation: nn.Module | None = None
     ) -> None:
         super().__init__()
         self.settings, self.shape = settings, (inputs, outputs)
         count = 2 if settings.directed else 1
-        self.weights = nn.ModuleList(EvolvingWeight(settings, inputs, outputs) for _ in range(count))
+        self.weights = nn.ModuleList(  # type: ignore[assignment]
+            EvolvingWeight(settings, inputs, outputs) for _ in range(count)
+        )
         self.root = None
         if settings.root:
             self.root = nn.Parameter(torch.empty(inputs, outputs).uniform_(-(outputs**-0.5), outputs**-0.5))
@@ -197,6 +201,8 @@ class EvolveGCN(nn.Module):
     Embeddings have `width` columns: the last layer's, and with `skip` the step's raw features beside them.
     """
 
+    layers: Sequence[EvolveGCNCell]
+
     def __init__(
         self,
         settings: EvolveGCNSettings,
@@ -207,7 +213,7 @@ class EvolveGCN(nn.Module):
     ) -> None:
         super().__init__()
         self.settings, self.skip = settings, skip
-        self.layers = nn.ModuleList(
+        self.layers = nn.ModuleList(  # type: ignore[assignment]
             EvolveGCNCell(settings, inputs, outputs, activation) for inputs, outputs in pairwise(widths)
         )
         self.width = widths[-1] + (widths[0] if skip else 0)
@@ -271,9 +277,4 @@ class EvolveGCN(nn.Module):
 
 def detach_state(state: State) -> State:
     """The same weights, through which no gradient flows."""
-    return tuple(
-        tuple(
-            WeightState(each.weight.detach(), None if each.context is None else each.context.detach()) for each in layer
-        )
-        for layer in state
-    )
+    return tuple(tuple(each.detach() for each in layer) for layer in state)

@@ -92,6 +92,6 @@ def _check_nodes(graphs: Sequence[Graph], state: Tensor | None) -> None:
     found = {graph.x.shape[:-1] for graph in graphs} | ({state.shape[:-1]} if state is not None else set())
     if len(found) > 1:
         raise ValueError(
-            f"snapshots and state have {sorted(map(tuple, found))} nodes; a GRU along time needs the same ones at every "
-            "step: use global ids, with `active` for those that are there"
+            f"snapshots and state have {sorted(map(tuple, found))} nodes; a GRU along time needs the same ones "
+            "at every step: use global ids, with `active` for those that are there"
         )

@@ -1,8 +1,8 @@
 """Recurrent cells whose state is a matrix: every column of a weight [R, C] is one state vector.
 
-Pareja et al., EvolveGCN: Evolving Graph Convolutional Networks for Dynamic Graphs, AAAI 2020, arXiv:1902.10191, sections
-3.2 and 3.3 and appendix. They are not `nn.GRUCell` and its kin: the bias is a matrix, the reset gate acts before the
-product, and the update gate weights the candidate. All gates' products are one.
+Pareja et al., EvolveGCN: Evolving Graph Convolutional Networks for Dynamic Graphs, AAAI 2020, arXiv:1902.10191,
+sections 3.2, 3.3 and appendix. They are not `nn.GRUCell` and its kin: the bias is a matrix, the reset gate acts before
+the product, and the update gate weights the candidate. All gates' products are one.
 """
 
 from typing import NamedTuple
@@ -16,6 +16,9 @@ class WeightState(NamedTuple):
 
     weight: Tensor
     context: Tensor | None = None
+
+    def detach(self) -> "WeightState":
+        return WeightState(self.weight.detach(), None if self.context is None else self.context.detach())
 
 
 class MatrixCell(nn.Module):
