@@ -7,7 +7,14 @@ EvolveGCN's published figures several times over (Pareja et al., arXiv:1902.1019
 random               a fixed number for each pair
 activity             product of the two nodes' links in the last `window` steps
 repeat               sum over the last `window` steps of `decay`^age * A[u, v]
-repeat_and_activity  the repeat of all history; where it ties, the product of the links of all history decides
+repeat_and_activity  the repeat of all history, and a 1e-9 of the product of the two nodes' links of all history
+
+A[u, v] is 1 where the pair is there in a step, however often, and a node's links count each such pair once a step. On
+UCI, counts of messages instead lower the MAP of repeat from 0.128 to 0.118.
+
+In repeat_and_activity a node's links are divided by the largest number of them, so activity adds at most 1e-9, what a
+link 30 steps ago is worth: it orders the pairs that were not seen lately. On UCI the MAP with 1e-12, 1e-9, 1e-6, 1e-4,
+1e-3 and 1e-2 was 0.139, 0.139, 0.138, 0.138, 0.138 and 0.137; the MRR falls all the way.
 
 The memory holds the steps it was given and nothing later: update it with step t, then score step t + 1.
 """
