@@ -38,6 +38,7 @@ TIME, SOURCE, TARGET, WEIGHT, LABEL, RESOLVED = (
     OUR + name for name in ("time", "source", "target", "weight", "label", "resolved")
 )
 MICROSECONDS = {"s": 1e6, "ms": 1e3, "us": 1.0}
+LAST_MICROSECOND = 250_000_000_000 * 1e6  # in the year 9892; calendars end with 9999
 SAMPLE = 1000
 EPOCH = r"^\d{9,}(\.\d+)?$"  # what seconds since 1970 look like
 
@@ -170,7 +171,10 @@ def _with_time(rows: pl.LazyFrame, column: str, rules: EventRules) -> pl.LazyFra
             first_reason(time_checks(time)).alias(REASON),
         )
     value = _as_number(pl.col(column))
-    value = pl.when(value.is_finite()).then(value)
+    if rules.epoch is not None:
+        _require_near(rows, column, rules.epoch)
+    limit = LAST_MICROSECOND / MICROSECONDS[rules.epoch] if rules.epoch else float("inf")
+    value = pl.when(value.is_finite() & (value.abs() < limit)).then(value)
     return rows.with_columns(
         (_instant(value, rules.epoch, rules.timezone) if rules.epoch else value).alias(TIME),
         pl.lit(False).alias(RESOLVED),
@@ -181,6 +185,15 @@ def _with_time(rows: pl.LazyFrame, column: str, rules: EventRules) -> pl.LazyFra
 def _instant(value: pl.Expr, epoch: Epoch, timezone: str) -> pl.Expr:
     since = (value * MICROSECONDS[epoch]).floor().cast(pl.Int64, strict=False)
     return since.cast(pl.Datetime("us", "UTC")).dt.convert_time_zone(timezone)
+
+
+def _require_near(rows: pl.LazyFrame, column: str, epoch: Epoch) -> None:
+    numbers = _sample(rows, column).cast(pl.Float64, strict=False).drop_nulls()
+    if len(numbers) and (numbers.abs() >= LAST_MICROSECOND / MICROSECONDS[epoch]).all():
+        raise DataError(
+            f"column {column!r} holds numbers such as {numbers[0]:.0f}, which lie beyond the year 9999 with "
+            f"epoch = {epoch!r}; 's', 'ms' and 'us' are known, the shorter the unit the larger the numbers"
+        )
 
 
 def _sample(rows: pl.LazyFrame, column: str) -> pl.Series:

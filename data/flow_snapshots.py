@@ -41,7 +41,7 @@ def flow_snapshots(flows: pl.DataFrame, panel: Panel, *, weight: Literal["flow",
 def _steps(flows: pl.DataFrame, panel: Panel) -> np.ndarray:
     step = step_of(flows["time"], panel.index)
     starts = panel.index.as_unit("us").asi8
-    off = (step == len(starts)) | (starts[step.clip(max=len(starts) - 1)] != flows["time"].dt.epoch("us").to_numpy())
+    off = starts[step.clip(max=len(starts) - 1)] != flows["time"].dt.epoch("us").to_numpy()
     if off.any():
         time = flows["time"][int(off.argmax())]
         raise ValueError(f"the flow at {time} begins no step of the panel; take flows and panel of one data set")

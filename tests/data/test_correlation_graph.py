@@ -47,6 +47,13 @@ def test_pairs_that_share_fewer_than_three_steps_have_no_correlation():
     assert np.isnan(pairwise_correlation(values, mask)[0, 1])
 
 
+def test_a_constant_has_no_correlation_whatever_rounding_makes_of_its_mean():
+    trend = np.arange(60.0)
+    for steps in range(3, 60):
+        values = np.stack([trend, np.full(60, 1e6 + 0.1)], axis=1)[:steps]
+        assert np.isnan(pairwise_correlation(values, np.ones_like(values, dtype=bool))[0, 1])
+
+
 def test_noise_after_the_training_range_changes_nothing(panel):
     later = np.arange(80) >= 60
     noise = np.random.default_rng(1).normal(size=panel.values.shape) * 1e9

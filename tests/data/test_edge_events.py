@@ -117,6 +117,13 @@ def test_ranks_close_up_what_is_missing(read, times, clock):
     assert [f"{time:%Y-%m-%d}" if isinstance(clock[0], str) else time for time in steps.clock] == clock
 
 
+def test_milliseconds_read_as_seconds_are_told(read):
+    with pytest.raises(DataError, match="1000000003000, which lie beyond the year 9999 with epoch = 's'"):
+        read([("a", "b", 1_000_000_003_000)])
+    strays = read([("a", "b", 1.0), ("a", "b", 1e15), ("a", "b", -1e15)])
+    assert strays.rejections.counts["unparsable time"] == 2
+
+
 def test_milliseconds_are_no_seconds(read):
     steps = read([("a", "b", 1_000_000_003_000), ("a", "b", 1_000_000_013_000)], epoch="ms").snapshots
     assert len(steps) == 2

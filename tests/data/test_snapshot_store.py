@@ -126,6 +126,15 @@ def test_a_damaged_file_is_named_and_saving_again_mends_it(tmp_path, name):
     assert snapshot_store.load(tmp_path, "links", folder.name).manifest == saved.manifest
 
 
+def test_a_manifest_that_lacks_an_entry_counts_as_damaged(tmp_path):
+    folder = snapshot_store.save(make_set(), tmp_path)
+    content = json.loads((folder / "manifest.json").read_text())
+    del content["steps"]
+    (folder / "manifest.json").write_text(json.dumps(content))
+    with pytest.raises(StoreProblem, match=r"manifest\.json is damaged or missing"):
+        snapshot_store.load(tmp_path, "links", folder.name)
+
+
 def test_saving_the_same_content_again_only_renews_its_manifest(tmp_path):
     folder = snapshot_store.save(make_set(), tmp_path)
     before = (folder / "edges.parquet").stat().st_ino
