@@ -43,6 +43,12 @@ def regular_index(first: datetime, last: datetime, interval: str, timezone: str)
     return pd.DatetimeIndex(steps.select(aware).to_series().to_pandas()).rename(None)
 
 
+def as_index(instants: pl.Series, timezone: str) -> pd.DatetimeIndex:
+    """Instants of a polars column, in any zone, as an index in `timezone`."""
+    microseconds = instants.dt.epoch("us").to_numpy().astype("datetime64[us]")
+    return pd.DatetimeIndex(microseconds).tz_localize("UTC").tz_convert(timezone)
+
+
 def absolute_step(interval: str) -> timedelta | None:
     """The length of a step of minutes or hours; None for the calendar's steps, which have no fixed length."""
     match = re.fullmatch(r"(\d+)([a-z]+)", interval)

@@ -17,7 +17,7 @@ import polars as pl
 
 from data.errors import DataError
 
-SUFFIXES = (".csv", ".csv.gz", ".tsv", ".tsv.gz", ".parquet")
+SUFFIXES = (".csv", ".csv.gz", ".tsv", ".tsv.gz", ".txt", ".txt.gz", ".parquet")
 SEPARATORS = ",;\t|"
 CAUSES = {  # what a reader's words for a broken file mean for whoever made it
     "invalid utf-8": "its text is not UTF-8; save it as UTF-8",
@@ -52,9 +52,10 @@ def _matches(pattern: str) -> list[Path]:
     return files
 
 
-def scan(file: Path) -> pl.LazyFrame:
-    """The rows of a .csv, .tsv (also .gz) or .parquet file, not yet read.
+def scan(file: Path, *, has_header: bool = True) -> pl.LazyFrame:
+    """The rows of a .csv, .tsv, .txt (also .gz) or .parquet file, not yet read.
 
+    Without a header, columns are called column_0, column_1, ...
     Raises DataError where the suffix is another one or the file's head can't be read.
     """
     suffix = _suffix(file)
@@ -62,26 +63,28 @@ def scan(file: Path) -> pl.LazyFrame:
         if suffix == ".parquet":
             frame = pl.scan_parquet(file, glob=False)
         else:
-            frame = pl.scan_csv(file, separator=_separator(file), infer_schema=False, glob=False)
+            frame = pl.scan_csv(file, separator=_separator(file), has_header=has_header, infer_schema=False, glob=False)
         frame.collect_schema()
     return frame
 
 
 def _separator(file: Path) -> str:
-    """What parts the columns: the sign that the first line has most of, a comma where it has none."""
+    """What parts the columns: the sign that the first line has most of; where it has none a blank, or else a comma."""
     with gzip.open(file) if file.suffix.lower() == ".gz" else file.open("rb") as content:
         header = content.readline(HEADER_BYTES).decode(errors="replace")
     bare = re.sub(r'"[^"]*"', "", header)
+    if not any(sign in bare for sign in SEPARATORS) and " " in bare.strip():
+        return " "
     return max(SEPARATORS, key=bare.count)
 
 
-def scan_all(files: Sequence[Path], wanted: Iterable[str]) -> pl.LazyFrame:
+def scan_all(files: Sequence[Path], wanted: Iterable[str], *, has_header: bool = True) -> pl.LazyFrame:
     """The rows of all files under one another, each of which must have the columns `wanted`.
 
     A further column that only some of the files have is null in the others.
     """
     wanted = list(wanted)
-    frames = [scan(file) for file in files]
+    frames = [scan(file, has_header=has_header) for file in files]
     for file, frame in zip(files, frames, strict=True):
         require_columns(frame, wanted, file)
     if len(frames) == 1:

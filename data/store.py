@@ -18,10 +18,11 @@ import os
 import secrets
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, fields
 from pathlib import Path
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 import pandas as pd
@@ -30,11 +31,24 @@ import polars as pl
 from data.dataset import DataSet, Manifest
 from data.errors import StoreProblem
 from data.panel import Panel
+from data.regular import as_index
 
 MANIFEST = "manifest.json"
 STAGING = ".staging-"
 STALE_SECONDS = 3600
 PREFIX = "value."
+
+
+class Account(Protocol):
+    """What the manifests of all kinds of data set have in common; each is a frozen dataclass."""
+
+    @property
+    def sources(self) -> dict[str, str]: ...
+    @property
+    def recipe(self) -> str: ...
+
+
+M = TypeVar("M", bound=Account)
 
 # ---------------------------------------------------------------- the version
 
@@ -44,9 +58,9 @@ def content_hash(panel: Panel, flows: pl.DataFrame | None) -> str:
     digest = hashlib.sha256()
     header = [panel.nodes, panel.variables, panel.interval, panel.timezone, panel.static.columns, panel.static.rows()]
     digest.update(json.dumps(header, default=str).encode())
-    _add(digest, _instants(panel.index), "<i8")
-    _add(digest, panel.mask, "|u1")
-    _add(digest, np.where(panel.mask, panel.values, 0.0) + 0.0, "<f8")  # no NaN payloads, no negative zero
+    add_numbers(digest, instants(panel.index), "<i8")
+    add_numbers(digest, panel.mask, "|u1")
+    add_numbers(digest, np.where(panel.mask, panel.values, 0.0) + 0.0, "<f8")  # no NaN payloads, no negative zero
     if flows is not None:
         _add_flows(digest, flows.sort("time", "source", "target"))
     return digest.hexdigest()[:16]
@@ -55,17 +69,17 @@ def content_hash(panel: Panel, flows: pl.DataFrame | None) -> str:
 def _add_flows(digest: "hashlib._Hash", flows: pl.DataFrame) -> None:
     names = sorted(set(flows["source"].unique()) | set(flows["target"].unique()))
     digest.update(json.dumps(["flows", names]).encode())
-    _add(digest, flows["time"].dt.epoch("us").to_numpy(), "<i8")
+    add_numbers(digest, flows["time"].dt.epoch("us").to_numpy(), "<i8")
     for column in ("source", "target"):
-        _add(digest, flows[column].cast(pl.Enum(names)).to_physical().to_numpy(), "<i8")
-    _add(digest, flows["weight"].to_numpy() + 0.0, "<f8")
+        add_numbers(digest, flows[column].cast(pl.Enum(names)).to_physical().to_numpy(), "<i8")
+    add_numbers(digest, flows["weight"].to_numpy() + 0.0, "<f8")
 
 
-def _add(digest: "hashlib._Hash", numbers: np.ndarray, form: str) -> None:
+def add_numbers(digest: "hashlib._Hash", numbers: np.ndarray, form: str) -> None:
     digest.update(np.ascontiguousarray(numbers, dtype=form).data)
 
 
-def _instants(index: pd.DatetimeIndex) -> np.ndarray:
+def instants(index: pd.DatetimeIndex) -> np.ndarray:
     """Microseconds since 1970, UTC."""
     return index.as_unit("us").asi8
 
@@ -80,29 +94,32 @@ def save(dataset: DataSet, root: Path) -> Path:
     Raises StoreProblem when the disk is full, read-only, or not ours to write.
     """
     folder = root / dataset.manifest.name / dataset.manifest.version
+    put(folder, _contents(dataset), dataset.manifest)
+    return folder
+
+
+def put(folder: Path, contents: Iterable[tuple[str, bytes]], manifest: Account) -> None:
+    """Make `folder` hold these files (name, content) and the manifest, wholly or not at all, as `save` promises."""
     with told_plainly(folder):
         folder.parent.mkdir(parents=True, exist_ok=True)
         _sweep(folder.parent)
         with _staging(folder.parent) as staging:
-            hashes = {name: _write(staging / name, content) for name, content in _contents(dataset)}
-            manifest = json.dumps({**asdict(dataset.manifest), "files": hashes}, indent=1)
-            _write(staging / MANIFEST, manifest.encode())
-            _put_in_place(staging, folder)
-    return folder
+            hashes = {name: _write(staging / name, content) for name, content in contents}
+            account = json.dumps({**asdict(manifest), "files": hashes}, indent=1)  # type: ignore[call-overload]
+            _write(staging / MANIFEST, account.encode())
+            _put_in_place(staging, folder, type(manifest))
 
 
 def _contents(dataset: DataSet) -> Iterator[tuple[str, bytes]]:
-    yield "panel.parquet", _parquet(_panel_table(dataset.panel))
-    yield "nodes.parquet", _parquet(dataset.panel.static)
+    yield "panel.parquet", parquet_bytes(_panel_table(dataset.panel))
+    yield "nodes.parquet", parquet_bytes(dataset.panel.static)
     if dataset.flows is not None:
-        yield "flows.parquet", _parquet(dataset.flows)
+        yield "flows.parquet", parquet_bytes(dataset.flows)
 
 
 def _panel_table(panel: Panel) -> pl.DataFrame:
     steps, nodes = panel.values.shape[:2]
-    clock = (
-        pl.Series("time", _instants(panel.index)).cast(pl.Datetime("us", "UTC")).dt.convert_time_zone(panel.timezone)
-    )
+    clock = pl.Series("time", instants(panel.index)).cast(pl.Datetime("us", "UTC")).dt.convert_time_zone(panel.timezone)
     table = {
         "time": clock.gather(np.repeat(np.arange(steps), nodes)),
         "node": pl.Series(panel.nodes, dtype=pl.String).gather(np.tile(np.arange(nodes), steps)),
@@ -113,7 +130,7 @@ def _panel_table(panel: Panel) -> pl.DataFrame:
     return pl.DataFrame(table)
 
 
-def _parquet(table: pl.DataFrame) -> bytes:
+def parquet_bytes(table: pl.DataFrame) -> bytes:
     """In memory first: written by polars itself, a full disk would be told as a malformed file."""
     buffer = io.BytesIO()
     table.write_parquet(buffer, compression="zstd")
@@ -129,14 +146,14 @@ def _write(file: Path, content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
 
 
-def _put_in_place(staging: Path, folder: Path) -> None:
+def _put_in_place(staging: Path, folder: Path, kind: type[Account]) -> None:
     """Rename the whole folder; where the same content lies there undamaged, replace only its manifest."""
-    if folder.exists() and damaged(folder):
+    if folder.exists() and damaged(folder, kind):
         os.rename(folder, f"{staging}-damaged")  # swept away by a later save
     try:
         os.rename(staging, folder)
     except OSError:
-        if damaged(folder):
+        if damaged(folder, kind):
             raise
         os.replace(staging / MANIFEST, folder / MANIFEST)
     _sync_folder(folder.parent)
@@ -195,12 +212,7 @@ def told_plainly(place: Path) -> Iterator[None]:
 
 def load(root: Path, name: str, version: str) -> DataSet:
     """The stored data set. Raises StoreProblem if it isn't there, or if a file of it is not what was written."""
-    folder = root / name / version
-    if not folder.is_dir():
-        raise StoreProblem(f"there is no data set {name}/{version} in {root}; ingest its source again")
-    if file := damaged(folder):
-        raise StoreProblem(f"{folder / file} is damaged or missing; ingest its source again")
-    manifest = _manifest(folder)
+    folder, manifest = find_whole(root, name, version, Manifest)
     flows = folder / "flows.parquet"
     return DataSet(
         panel=_panel(pl.read_parquet(folder / "panel.parquet"), pl.read_parquet(folder / "nodes.parquet"), manifest),
@@ -209,11 +221,21 @@ def load(root: Path, name: str, version: str) -> DataSet:
     )
 
 
-def damaged(folder: Path) -> str | None:
+def find_whole(root: Path, name: str, version: str, kind: type[M]) -> tuple[Path, M]:
+    """The folder of a version and its manifest. Raises StoreProblem as `load` does."""
+    folder = root / name / version
+    if not folder.is_dir():
+        raise StoreProblem(f"there is no data set {name}/{version} in {root}; ingest its source again")
+    if file := damaged(folder, kind):
+        raise StoreProblem(f"{folder / file} is damaged or missing; ingest its source again")
+    return folder, _manifest(folder, kind)
+
+
+def damaged(folder: Path, kind: type[Account] = Manifest) -> str | None:
     """The name of the first file that is missing or not what was written, if there is one."""
     try:
         hashes = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))["files"]
-        _manifest(folder)
+        _manifest(folder, kind)
     except (OSError, ValueError, KeyError, TypeError):
         return MANIFEST
     return next((name for name, known in hashes.items() if _sha256(folder / name) != known), None)
@@ -227,22 +249,20 @@ def _sha256(file: Path) -> str | None:
         return None
 
 
-def _manifest(folder: Path) -> Manifest:
-    content = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
-    return Manifest(
-        **{field.name: content[field.name] for field in fields(Manifest)} | {"span": tuple(content["span"])}
-    )
+def _manifest(folder: Path, kind: type[M]) -> M:
+    content: dict[str, Any] = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+    known = {field.name: content[field.name] for field in fields(kind)}  # type: ignore[arg-type]
+    return kind(**known | {"span": tuple(content["span"])})
 
 
 def _panel(table: pl.DataFrame, static: pl.DataFrame, manifest: Manifest) -> Panel:
     shape = (-1, len(static), len(manifest.variables))
     values = table.select(pl.col(PREFIX + v).fill_null(np.nan) for v in manifest.variables).to_numpy()
     values = np.ascontiguousarray(values.reshape(shape))
-    clock = table["time"].gather_every(len(static)).dt.epoch("us").to_numpy()
     return Panel(
         values=values,
         mask=~np.isnan(values),
-        index=pd.DatetimeIndex(clock.astype("datetime64[us]")).tz_localize("UTC").tz_convert(manifest.timezone),
+        index=as_index(table["time"].gather_every(len(static)), manifest.timezone),
         nodes=tuple(static["node"]),
         variables=tuple(manifest.variables),
         interval=manifest.interval,
@@ -250,17 +270,24 @@ def _panel(table: pl.DataFrame, static: pl.DataFrame, manifest: Manifest) -> Pan
     )
 
 
-def manifests(root: Path, name: str) -> list[Manifest]:
-    """How the data sets of this name came about, newest first; a manifest that can't be read is passed over."""
+def manifests(root: Path, name: str, kind: type[M] = Manifest) -> list[M]:  # type: ignore[assignment]
+    """How the data sets of this name and kind came about, newest first; what can't be read so is passed over."""
     files = sorted((root / name).glob(f"[!.]*/{MANIFEST}"), key=lambda file: file.stat().st_mtime, reverse=True)
     read = []
     for file in files:
         with suppress(ValueError, KeyError, TypeError, OSError):
-            read.append(_manifest(file.parent))
+            read.append(_manifest(file.parent, kind))
     return read
 
 
-def find(root: Path, name: str, *, recipe: str, sources: dict[str, str]) -> Manifest | None:
-    """The newest data set that the same recipe made of the same files."""
-    same = (known for known in manifests(root, name) if known.recipe == recipe and known.sources == sources)
+def find(
+    root: Path,
+    name: str,
+    *,
+    recipe: str,
+    sources: dict[str, str],
+    kind: type[M] = Manifest,  # type: ignore[assignment]
+) -> M | None:
+    """The newest data set of this kind that the same recipe made of the same files."""
+    same = (known for known in manifests(root, name, kind) if known.recipe == recipe and known.sources == sources)
     return next(same, None)

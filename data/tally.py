@@ -44,8 +44,8 @@ def tally(
     names = judged.collect_schema().names()
     of_file, ours = [n for n in names if not n.startswith(OUR)], [n for n in names if n.startswith(OUR)]
     copies = extra_copies(judged.filter(pl.col(REASON).is_null()), of_file, carried=ours)
-    found = _cells(judged.with_columns(pl.lit(1, pl.Int64).alias(COPIES)), keys, sums)
-    surplus = _cells(copies.lazy().with_columns(-pl.col(COPIES)), keys, sums)
+    found = cells_by_reason(judged.with_columns(pl.lit(1, pl.Int64).alias(COPIES)), keys, sums)
+    surplus = cells_by_reason(copies.lazy().with_columns(-pl.col(COPIES)), keys, sums)
     used = pl.concat([found.filter(pl.col(REASON).is_null()), surplus])
     cells = used.group_by(*keys).agg(pl.col(ROWS, *sums).sum()).sort(*keys)
 
@@ -61,8 +61,8 @@ def tally(
     )
 
 
-def _cells(rows: pl.LazyFrame, keys: Mapping[str, pl.Expr], sums: Mapping[str, pl.Expr]) -> pl.DataFrame:
-    """Sums by reason and cell, every row as often as COPIES says; rejected rows have no cell."""
+def cells_by_reason(rows: pl.LazyFrame, keys: Mapping[str, pl.Expr], sums: Mapping[str, pl.Expr]) -> pl.DataFrame:
+    """Sums by REASON and cell, every row as often as COPIES says; rejected rows have no cell. One streaming pass."""
     counts = pl.col(REASON).is_null()
     copies = pl.col(COPIES)
     return (
