@@ -150,7 +150,7 @@ def check(spec: SpecPath) -> None:
     prepared = prepare(chosen, ingest(chosen, say=typer.echo))
     shape, index, ranges = prepared.shape, prepared.panel.index, prepared.ranges
     typer.echo(
-        f"model       {chosen.model.name}: {shape.window} steps of {prepared.panel.interval} in, {shape.horizon} out"
+        f"model       {chosen.model.label}: {shape.window} steps of {prepared.panel.interval} in, {shape.horizon} out"
     )
     typer.echo(
         f"series      {shape.nodes} x {shape.variables} (nodes x variables: {', '.join(prepared.panel.variables)})"

@@ -23,7 +23,7 @@ class Forecaster(Protocol):
 class Scaler(nn.Module):
     """Location and spread of each series, fitted on the training range and saved with the weights.
 
-    `fit` takes mean and standard deviation; `fit_maximum` zero and the largest size, for networks that must know where
+    `fit` takes mean and standard deviation; `fit_maximum` zero and the largest value, for networks that must know where
     zero is.
 
     In double precision: a meter that reads a billion and moves by ten is constant in single precision. What a network
@@ -50,10 +50,10 @@ class Scaler(nn.Module):
         return self
 
     def fit_maximum(self, values: Tensor, mask: Tensor) -> "Scaler":
-        """From `values` and `mask` [T, N, F], so that zero stays zero. A series of zeros keeps its unit."""
-        largest = (values.double().abs() * mask).amax(0)  # [N, F]
+        """The largest of `values` [T, N, F] where `mask`, at least 1, so that zero stays zero."""
+        observed = torch.where(mask, values.double(), 0.0)
         self.mean.zero_()
-        self.std.copy_(torch.where(largest > 0, largest, torch.ones_like(largest)))
+        self.std.copy_(observed.amax(0).clamp(min=1))
         return self
 
     def of(self, nodes: Tensor) -> "Scaler":

@@ -57,7 +57,7 @@ DECISIVE_CODE = (
     "models",
     *(f"pipelines/{name}.py" for name in ("checkpoint", "prepare", "steps", "train", "zoo")),
 )
-LOOKED_AT = 256  # samples on which a start is judged
+LOOKED_AT = 64  # samples on which a start is judged
 UNREADABLE = (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError)  # what a damaged file raises
 
 
@@ -114,16 +114,16 @@ def fit(
         try:
             weights, history = _loaded(copy.deepcopy(network), place), _read_history(place)
             earlier = Fitted(weights, history, key, reused=True, relations=_read_relations(place))
-            say(f"{model.name}: unchanged since it was trained, re-used ({key})")
+            say(f"{model.label}: unchanged since it was trained, re-used ({key})")
             return earlier
         except UNREADABLE as error:
-            say(f"{model.name}: what an equal run left in {place} can't be read, so it is trained anew: {error}")
+            say(f"{model.label}: what an equal run left in {place} can't be read, so it is trained anew: {error}")
     try:
         run = Run(prepared, network, model, training, ranges, place, say)
-        history = run.to_the_end(model.name)
+        history = run.to_the_end(model.label)
     except torch.OutOfMemoryError:
         raise TrainingError(
-            f"{model.name} ran out of memory on {describe_device(choose_device(training.device))}; "
+            f"{model.label} ran out of memory on {describe_device(choose_device(training.device))}; "
             f"lower training.batch_size (now {training.batch_size}) or model.hidden"
         ) from None
     write_whole(place / WEIGHTS, lambda file: save_file(run.progress.best_weights, file))
@@ -271,7 +271,7 @@ class Run:
         if self.on_data_scale:
             forecast, target = scaler.unscale(forecast), batch.y
         each = LOSSES[self.training.loss](forecast, target, reduction="none")
-        return (each * batch.y_mask).sum() / batch.y_mask.sum()
+        return (each * batch.y_mask).sum() / batch.y_mask.sum().clamp(min=1)  # a group of nodes may have none
 
     def _close_epoch(self, rate: float, seconds: float) -> None:
         done = self.progress
@@ -328,7 +328,8 @@ class Run:
 
     def _look_for_dead_outputs(self, name: str) -> None:
         """A ReLU that only sees negative numbers has no gradient. Raises TrainingError where every one is like that."""
-        batch = self.learn.take(slice(LOOKED_AT))
+        chosen = torch.linspace(0, len(self.learn) - 1, min(LOOKED_AT, len(self.learn))).long()
+        batch = self.learn.take(chosen.to(self.learn.starts.device))
         scaled = self.network.scaler.scale(batch.x) * batch.mask
         share = dead_share(self.network.network, scaled, batch.mask, batch.calendar)
         if share == 1:

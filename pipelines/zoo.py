@@ -117,7 +117,8 @@ def relations(network: nn.Module) -> Tensor | None:
 def dead_share(network: nn.Module, x: Tensor, mask: Tensor, calendar: Tensor) -> float:
     """The share of a network's outputs [H, N, F] that pass no gradient for any of the scaled windows `x` [B, W, N, F].
 
-    It is asked as in training, on a copy: a graph that grows there would else be empty.
+    It is asked as in training, on a copy: a graph that grows there would else be empty. One window at a time, as a
+    step of the reference has no more.
     """
     inner = _unwrapped(network)
     if not isinstance(inner, RegennForecaster | ReferenceForecaster) or isinstance(inner.network.output, nn.Identity):
@@ -125,9 +126,11 @@ def dead_share(network: nn.Module, x: Tensor, mask: Tensor, calendar: Tensor) ->
     copied = copy.deepcopy(inner).train()
     if isinstance(copied, ReferenceForecaster):
         copied.first_epoch = 1
+    dead = torch.ones((), dtype=torch.bool, device=x.device)
     with torch.random.fork_rng(), torch.no_grad():
-        before = copied.before_output(x, mask, calendar)
-    return float(dead_outputs(copied.network.output, before).float().mean())
+        for window in zip(x.split(1), mask.split(1), calendar.split(1), strict=True):
+            dead = dead & dead_outputs(copied.bound, copied.before_output(*window))
+    return float(dead.float().mean())
 
 
 def _unwrapped(network: nn.Module) -> nn.Module:
@@ -146,7 +149,7 @@ def _predict(model: RecurrentModel | RegennModel, shape: Shape) -> Literal["valu
 
 
 def _profile(model: RecurrentModel | RegennModel, shape: Shape) -> int:
-    """None where a day or a week says nothing; a usual course has no size that holds for every pace."""
+    """0 where a day or a week says nothing; a usual course has no size that holds for every pace."""
     return model.profile if shape.has_week and model.predict != "pace" else 0
 
 
@@ -199,9 +202,11 @@ def _settings(model: RegennModel, shape: Shape) -> RegennSettings:
 
 
 def _output(model: RegennModel, shape: Shape) -> str:
-    """A ReLU where what is put out can't be negative."""
-    if model.output != "auto":
-        return {"relu": "ReLU", "identity": "Identity"}[model.output]
-    if model.mode == "default" and (model.predict == "pace" or _predict(model, shape) == "change"):
+    """A ReLU where what is put out can't be negative. Raises ValueError where one is asked for and it can."""
+    both_signs = model.mode == "default" and (model.predict == "pace" or _predict(model, shape) == "change")
+    if model.output == "relu" and (both_signs or shape.output == "Identity"):
+        what = "a change has both signs" if both_signs else "the training range has values below zero"
+        raise ValueError(f"{what}, which output 'relu' can't give; set model.output = 'identity'")
+    if model.output == "identity" or both_signs:
         return "Identity"
     return shape.output
