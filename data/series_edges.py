@@ -56,7 +56,7 @@ def with_edges(
 
 
 def _together(series: Rejections, edges: Rejections) -> Rejections:
-    marked = edges.examples.with_columns(EDGE + pl.col("reason"))
+    marked = edges.examples.with_columns((EDGE + pl.col("reason")).alias("reason"))
     return Rejections(
         series.counts | _marked(edges.counts), pl.concat([series.examples, marked], how="diagonal_relaxed")
     )

@@ -14,11 +14,15 @@ from pipelines.spec import GraphModel
 
 
 def static_graph(model: GraphModel, prepared: Prepared, train_end: int) -> Tensor:
-    """Weights [N, N] from node to node. Raises SpecError where the data can't give it."""
+    """Weights [N, N] from node to node. Raises SpecError where the data can't give it, or it would join nothing."""
     try:
-        return _graph(model, prepared, train_end)
+        graph = _graph(model, prepared, train_end)
     except ValueError as error:
         raise SpecError(f"model.graph: {model.graph!r} can't be made: {error}") from None
+    if not graph.any():
+        hint = "lower model.threshold" if model.graph in ("correlation", "distance") else "look at its source"
+        raise SpecError(f"model.graph: {model.graph!r} joins no two of the {len(graph)} nodes; {hint}")
+    return graph
 
 
 def _graph(model: GraphModel, prepared: Prepared, train_end: int) -> Tensor:
@@ -26,11 +30,11 @@ def _graph(model: GraphModel, prepared: Prepared, train_end: int) -> Tensor:
         case "flows-mean":
             return _mean_edges(prepared, train_end)
         case "correlation":
-            return _correlations(prepared.panel, train_end, model.threshold)
+            return _correlations(prepared.panel, train_end, model.threshold or 0.5)
         case "distance":
             places = _coordinates(prepared.panel)
             sigma_km = model.sigma_km or float(distance_km(places, places).std())
-            return dense(kernel_graph(places, sigma_km=sigma_km, threshold=model.threshold))
+            return dense(kernel_graph(places, sigma_km=sigma_km, threshold=model.threshold or 0.1))
         case "nearest":
             return dense(nearest_graph(_coordinates(prepared.panel), neighbours=model.neighbours))
         case "given" if prepared.given is not None:

@@ -343,8 +343,12 @@ class GraphModel(ModelTable):
     edges: str | None = Field(
         None, description="of graph `given`: a file with the columns source, target and, where edges differ, weight"
     )
-    threshold: float = Field(
-        0.5, gt=0, le=1, description="least weight of an edge: of graph `correlation`, and of the kernel of `distance`"
+    threshold: float | None = Field(
+        None,
+        gt=0,
+        le=1,
+        description="least weight of an edge: of graph `correlation` (0.5 by default), and of the kernel of `distance` "
+        "(0.1)",
     )
     sigma_km: float | None = Field(
         None, gt=0, description="width of the kernel of graph `distance`; the standard deviation of all by default"
