@@ -146,6 +146,28 @@ def test_a_list_of_edges_that_names_a_stranger_is_refused(roads: DataSet, graph_
         prepare(spec, roads)
 
 
+@pytest.mark.parametrize(("graph", "operators"), [("correlation", 1), ("distance", 1), ("nearest", 2), ("flows", 2)])
+def test_only_edges_that_may_differ_from_their_reverse_are_read_both_ways(
+    graph: str, operators: int, roads: DataSet, graph_spec
+) -> None:
+    spec = graph_spec(graph=graph, neighbours=1)
+    prepared = prepare(spec, roads)
+    network = new_network(prepared, spec.model, prepared.ranges.train_end).network
+    assert len(network.encoder.layers[0].weights) == operators
+
+
+def test_the_busiest_nodes_keep_the_edges_and_flows_between_them(roads: DataSet, graph_spec) -> None:
+    whole = graph_spec(graph="given")
+    part = prepare(whole, roads)
+    few = prepare(whole.model_copy(update={"task": whole.task.model_copy(update={"busiest": 3})}), roads)
+    rows = [part.panel.nodes.index(node) for node in few.panel.nodes]
+    assert torch.equal(few.given, part.given[rows][:, rows])
+    flows = graph_spec()
+    all_edges = prepare(flows, roads).series.edges
+    busy = prepare(flows.model_copy(update={"task": flows.task.model_copy(update={"busiest": 3})}), roads).series.edges
+    assert torch.equal(busy, all_edges[:, rows][:, :, rows])
+
+
 def test_another_list_of_edges_is_another_training(roads: DataSet, graph_spec, tmp_path: Path) -> None:
     spec = graph_spec(graph="given")
 
