@@ -223,7 +223,8 @@ def _log_model(spec: Spec, prepared: Prepared, evaluated: Evaluated) -> "ModelIn
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch) / "forecaster"
         save_artefact(folder, config, evaluated)
-        example = newest_window(prepared)
+        # MLflow would try it, and a table of observations has no flows
+        example = None if evaluated.fitted.network.edge_steps else newest_window(prepared)
         return mlflow.pyfunc.log_model(
             name="model",
             python_model=str(MODEL_CODE),

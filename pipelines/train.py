@@ -34,18 +34,28 @@ from pipelines.checkpoint import Progress, load_progress, save_progress, write_w
 from pipelines.device import choose_device, describe_device
 from pipelines.errors import SpecError, TrainingError
 from pipelines.fingerprint import code_fingerprint
+from pipelines.graphs import static_graph
 from pipelines.prepare import Prepared
 from pipelines.results import History
-from pipelines.spec import Model, Training
+from pipelines.spec import GraphModel, Model, Training
 from pipelines.steps import Plan, Step, one_window_a_step, only, shuffled
-from pipelines.zoo import build, dead_share, fit_scaler, is_reference, learn_graph, relations, tell_zero
+from pipelines.zoo import (
+    build,
+    dead_share,
+    fit_scaler,
+    is_reference,
+    learn_graph,
+    relations,
+    set_static_graph,
+    tell_zero,
+)
 
 LOSSES: dict[str, Callable[..., Tensor]] = {
     "mae": functional.l1_loss,
     "mse": functional.mse_loss,
     "huber": functional.huber_loss,
 }
-Forward = Callable[[Tensor, Tensor, Tensor], Tensor]
+Forward = Callable[..., Tensor]  # of a batch's inputs
 CHECKPOINT, WEIGHTS, HISTORY, RELATIONS = (
     "checkpoint.pt",
     "weights.safetensors",
@@ -55,7 +65,7 @@ CHECKPOINT, WEIGHTS, HISTORY, RELATIONS = (
 DECISIVE_CODE = (
     "data",
     "models",
-    *(f"pipelines/{name}.py" for name in ("checkpoint", "prepare", "steps", "train", "zoo")),
+    *(f"pipelines/{name}.py" for name in ("checkpoint", "given_graph", "graphs", "prepare", "steps", "train", "zoo")),
 )
 LOOKED_AT = 64  # samples on which a start is judged
 UNREADABLE = (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError)  # what a damaged file raises
@@ -83,6 +93,7 @@ def training_key(prepared: Prepared, ranges: Ranges, model: Model, training: Tra
         "stride": prepared.stride,
         "country": prepared.country,
         "ranges": asdict(ranges),
+        "given": None if prepared.given is None else hashlib.sha256(prepared.given.numpy().tobytes()).hexdigest(),
         "model": model.model_dump(mode="json"),
         "training": {**decisive, "device": choose_device(training.device).type},
         "code": code_fingerprint(*DECISIVE_CODE),
@@ -143,6 +154,8 @@ def new_network(prepared: Prepared, model: Model, train_end: int) -> Scaled:
         raise SpecError(f"model: {error}") from None
     values, mask = prepared.series.values, prepared.series.mask
     learn_graph(network, values[:train_end], mask[:train_end])
+    if isinstance(model, GraphModel) and not model.is_dynamic:
+        set_static_graph(network, static_graph(model, prepared, train_end))
     scaler = fit_scaler(model, prepared.shape, values, mask, train_end)
     tell_zero(network, scaler)
     return Scaled(network, scaler)
@@ -185,7 +198,13 @@ class Run:
         learn = sample_starts(0, ranges.train_end, stride=prepared.stride, **lengths)
         check = sample_starts(ranges.train_end, ranges.validation_end, **lengths)
         self.learn, self.check = (
-            WindowSampler(series, observed_starts(series, starts, **lengths), target=self.device, **lengths)
+            WindowSampler(
+                series,
+                observed_starts(series, starts, **lengths),
+                edge_steps=network.edge_steps,
+                target=self.device,
+                **lengths,
+            )
             for starts in (learn, check)
         )
         self.batch_size = batch_size(training, len(self.learn))
@@ -267,7 +286,7 @@ class Run:
 
     def _error(self, scaled: Forward, scaler: Scaler, batch: Batch) -> Tensor:
         """The mean over observed targets, in the spread of each series or in the data's unit."""
-        forecast, target = scaled(batch.x, batch.mask, batch.calendar).float(), scaler.scale(batch.y)
+        forecast, target = scaled(*batch.inputs).float(), scaler.scale(batch.y)
         if self.on_data_scale:
             forecast, target = scaler.unscale(forecast), batch.y
         each = LOSSES[self.training.loss](forecast, target, reduction="none")

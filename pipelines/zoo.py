@@ -9,14 +9,26 @@ from torch import Tensor, nn
 
 from models.activation import dead_outputs
 from models.dlinear import DLinear
+from models.evolvegcn import EvolveGCN, EvolveGCNSettings
 from models.forecaster import Scaler
+from models.graph_comparators import StaticGCN
 from models.graph_evolution import cooccurrence_graph
+from models.graph_forecaster import GraphForecaster
 from models.pace import Paced
 from models.recurrent import RecurrentForecaster
 from models.regenn import PanelAxes, RegennForecaster, RegennSettings
 from models.regenn_reference import ReferenceForecaster
 from models.stid import Stid
-from pipelines.spec import DLinearModel, Model, RecurrentModel, RegennModel, StidModel
+from pipelines.spec import (
+    DLinearModel,
+    EvolveGcnModel,
+    GcnModel,
+    GraphModel,
+    Model,
+    RecurrentModel,
+    RegennModel,
+    StidModel,
+)
 
 MOST_EXPLAINED = 200  # variables of a graph whose relations are kept for every epoch
 
@@ -33,6 +45,7 @@ class Shape:
     has_week: bool  # whether the calendar of day and week says anything at this interval
     predict: Literal["value", "change"]  # what the data favour, for models that are told `auto`
     output: Literal["ReLU", "Identity"] = "Identity"  # the same, of the activation that ends a network
+    edge_delay: int = 0  # steps until an edge is known, for networks that read edges
 
 
 def build(model: Model, shape: Shape) -> nn.Module:
@@ -61,6 +74,13 @@ def build(model: Model, shape: Shape) -> nn.Module:
             return ReferenceForecaster(_settings(model, shape), axes, window=shape.window, horizon=shape.horizon)
         case RegennModel():
             return _paced(model, _regenn(model, shape))
+        case EvolveGcnModel():
+            settings = EvolveGCNSettings(model.variant, model.rnn, model.remedy, directed=_is_directed(model))
+            evolving = EvolveGCN(settings, [model.hidden] * (model.layers + 1))
+            return _paced(model, _on_graph(model, shape, evolving, model.snapshots))
+        case GcnModel():
+            static = StaticGCN([model.hidden] * (model.layers + 1), directed=_is_directed(model))
+            return _paced(model, _on_graph(model, shape, static, 1))
 
 
 def fit_scaler(model: Model, shape: Shape, values: Tensor, mask: Tensor, train_end: int) -> Scaler:
@@ -88,6 +108,13 @@ def learn_graph(network: nn.Module, values: Tensor, mask: Tensor) -> None:
         present = mask & (values > 0) if not (mask & (values < 0)).any() else mask
         graph = cooccurrence_graph(inner.axes.as_samples(values), inner.axes.as_samples(present))
         inner.set_graph(graph.float())
+
+
+def set_static_graph(network: nn.Module, graph: Tensor) -> None:
+    """Give a network on a static graph its weights [N, N]."""
+    inner = _unwrapped(network)
+    assert isinstance(inner, GraphForecaster)
+    inner.set_graph(graph)
 
 
 def tell_zero(network: nn.Module, scaler: Scaler) -> None:
@@ -137,18 +164,18 @@ def _unwrapped(network: nn.Module) -> nn.Module:
     return network.network if isinstance(network, Paced) else network
 
 
-def _paced(model: RecurrentModel | DLinearModel | RegennModel, network: nn.Module) -> nn.Module:
+def _paced(model: RecurrentModel | DLinearModel | RegennModel | GraphModel, network: nn.Module) -> nn.Module:
     return Paced(network) if model.predict == "pace" else network
 
 
-def _predict(model: RecurrentModel | RegennModel, shape: Shape) -> Literal["value", "change"]:
+def _predict(model: RecurrentModel | RegennModel | GraphModel, shape: Shape) -> Literal["value", "change"]:
     """What the network itself puts out; on a pace it is the value of that."""
     if model.predict == "auto":
         return shape.predict
     return "change" if model.predict == "change" else "value"
 
 
-def _profile(model: RecurrentModel | RegennModel, shape: Shape) -> int:
+def _profile(model: RecurrentModel | RegennModel | GraphModel, shape: Shape) -> int:
     """0 where a day or a week says nothing; a usual course has no size that holds for every pace."""
     return model.profile if shape.has_week and model.predict != "pace" else 0
 
@@ -173,6 +200,29 @@ def _regenn(model: RegennModel, shape: Shape) -> RegennForecaster:
         _axes(model, shape),
         window=shape.window,
         horizon=shape.horizon,
+        predict=_predict(model, shape),
+        profile=_profile(model, shape),
+    )
+
+
+def _is_directed(model: GraphModel) -> bool:
+    """Whether edges may differ from their reverse; those of a list are not asked."""
+    return model.graph not in ("correlation", "distance")
+
+
+def _on_graph(model: GraphModel, shape: Shape, encoder: EvolveGCN | StaticGCN, snapshots: int) -> GraphForecaster:
+    return GraphForecaster(
+        encoder,
+        window=shape.window,
+        horizon=shape.horizon,
+        nodes=shape.nodes,
+        variables=shape.variables,
+        hidden=model.hidden,
+        snapshots=snapshots,
+        lags=model.lags,
+        is_dynamic=model.is_dynamic,
+        directed=_is_directed(model),
+        dropout=model.dropout,
         predict=_predict(model, shape),
         profile=_profile(model, shape),
     )
