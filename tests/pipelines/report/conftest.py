@@ -213,8 +213,11 @@ def _flows(chance: np.random.Generator, panel: Panel) -> pl.DataFrame:
     pairs = [(a, b) for i, a in enumerate(nodes) for j, b in enumerate(nodes) if (i * j) % 5 != 4]
     weight = [int(chance.integers(1, 400) / (1 + nodes.index(a)) + 1) for a, _ in pairs]
     source, target = zip(*pairs, strict=True)
-    time = [panel.index[7].to_pydatetime()] * len(pairs)
-    return pl.DataFrame({"time": time, "source": source, "target": target, "weight": weight})
+    once = pl.DataFrame({"source": source, "target": target, "weight": weight})
+    steps = [once.sample(fraction=0.4, seed=t) for t in range(len(panel.index)) if t % 24 > 4]  # nights are quiet
+    times = [time.to_pydatetime() for t, time in enumerate(panel.index) if t % 24 > 4]
+    parts = [step.with_columns(time=pl.lit(time)) for step, time in zip(steps, times, strict=True)]
+    return pl.concat(parts).select("time", "source", "target", "weight").sort("time", "source", "target")
 
 
 def _forecast(panel: Panel, backtest: Backtest, horizon: int) -> Forecast:
