@@ -9,6 +9,7 @@ from data.dataset import DataSet, Manifest
 from data.splits import Ranges
 from pipelines.report.comparison import Comparison, error_by_horizon, error_by_node
 from pipelines.report.figures import INTERVAL_METHODS
+from pipelines.report.flow_matrix import pair_means, pair_text, pairs
 from pipelines.report.network import MEASURES, NetworkCourse, apart
 from pipelines.report.network_figures import has_drift, steps_of
 from pipelines.report.relations import between, strongest
@@ -151,6 +152,18 @@ def of_flows(links: pl.DataFrame, labels: dict[str, str]) -> str:
         for a, b, weight in between.iter_rows()
     ]
     return f"{number(total)} in the whole span, {percent(within / total)} of it within a node.{''.join(heaviest)}"
+
+
+def of_flow_forecast(backtest: Backtest, labels: dict[str, str]) -> str:
+    """Of a backtest whose nodes are sources and whose variables are targets."""
+    found = pairs(pair_means(backtest))
+    if not found:
+        return "No flow was observed in the test range, and none was forecast."
+    real, forecast = (sum(sizes) for sizes in zip(*((pair.real, pair.forecast) for pair in found), strict=True))
+    most = max(found, key=lambda pair: abs(pair.forecast - pair.real))
+    total = f"{number(forecast)} in a step on average were forecast and {number(real)} were real"
+    change = f", {'+' if forecast >= real else '−'}{percent(abs(forecast / real - 1))}" if real > 0 else ""
+    return f"Over all pairs {total}{change}. The mean forecast is furthest off for {pair_text(most, labels)}."
 
 
 def of_network(course: NetworkCourse, ranges: Ranges) -> str:

@@ -52,7 +52,8 @@ def edges_of_snapshots(snapshots: Snapshots) -> pl.DataFrame:
         weight = snapshot.edge_weight.numpy()[once].astype(float)
         ends = {"source": source[once], "target": target[once]}
         parts.append(pl.DataFrame({"step": np.full(len(weight), step), **ends, "weight": weight}))
-    return pl.concat(parts).with_columns(names.gather(pl.col(end)).alias(end) for end in ("source", "target"))
+    edges = pl.concat(parts)
+    return edges.with_columns(names.gather(edges[end]).alias(end) for end in ("source", "target"))
 
 
 def network_course(edges: pl.DataFrame, clock: pd.Index) -> NetworkCourse:
