@@ -189,7 +189,7 @@ def _drift(course: NetworkCourse, measure: str, fitted: int, tested: tuple[int, 
     change = f"{'+' if ratio >= 1 else '−'}{percent(abs(ratio - 1))}"
     return (
         f"{measure} {judgement}, from {means[0]} in training to {means[1]} in test on average ({change}), "
-        f"with the two distributions at most {number(100 * gap)} points apart"
+        f"with the two distributions at most {100 * gap:.1f} points apart"
     )
 
 

@@ -17,7 +17,9 @@ from pipelines.report.words import chart_text
 
 MOST_DRAWN = 30  # edges of each moment
 MOST_NAMED = 3  # nodes of each moment
+LINE = 0.1  # height of a line of names, as a share of the picture's
 FEW_DAYS = 4
+APART = 0.02  # between two panels, as a share of the chart
 GAP = 0.2  # between two rows, as a share of a row
 WIDE_SPREAD = 20  # largest over smallest: from here on the axis is logarithmic
 STYLES = {
@@ -27,12 +29,13 @@ STYLES = {
 }
 DRIFT_STYLES = {"training": {**STYLES["training"], "dash": "dash"}, "test": {"color": "--ours", "width": 2.75}}
 AXES = {"degree": "degree: edges of a node in a step", "strength": "strength: weight of a node's edges in a step"}
-ROWS = {  # title of a row -> its lines: column, how it is thinned, what it is called
-    "nodes": [("nodes", "mean", "nodes")],
-    "edges": [("edges", "mean", "edges")],
-    "weight": [("weight", "mean", "weight")],
-    "degree": [("mean_degree", "mean", "mean degree"), ("largest_degree", "max", "largest degree")],
-}
+ROWS = [  # column, how it is thinned, title
+    ("nodes", "mean", "nodes"),
+    ("edges", "mean", "edges"),
+    ("weight", "mean", "weight"),
+    ("mean_degree", "mean", "mean degree"),
+    ("largest_degree", "max", "largest degree"),
+]
 
 
 @dataclass(frozen=True)
@@ -74,29 +77,26 @@ def steps_of(ranges: Ranges) -> dict[str, tuple[int, int]]:
 def course_figure(course: NetworkCourse, ranges: Ranges) -> Figure:
     """Nodes, edges, weight and degree below each other, on one time axis."""
     parts = {name: stretches(course, *bounds) for name, bounds in steps_of(ranges).items()}
-    lines = [
-        line for row in range(len(ROWS)) for name, part in parts.items() for line in _course_lines(row, name, part)
-    ]
+    lines = [_course_line(row, name, part) for row in range(len(ROWS)) for name, part in parts.items()]
     longest = max(int(part["length"].max()) for part in parts.values())  # type: ignore[arg-type]
     mean = f" A point is the mean of up to {longest} steps, and the largest degree is that of all of them."
     return Figure(
         name="network",
         alt="Nodes with an edge, edges, total weight and degree of the network over time",
         caption="How to read: from above, the nodes that have an edge, the edges (pairs between which something "
-        "moved), what they weigh together, and how many edges a node has: the mean and, dotted, the largest. A model "
-        "learns from the training range; what looks different in the test range is new to "
-        f"it.{mean if longest > 1 else ''}",
-        height=600,
+        "moved), what they weigh together, and how many edges such a node has, on average and at most. A model learns "
+        f"from the training range; what looks different in the test range is new to it.{mean if longest > 1 else ''}",
+        height=700,
         traces=lines,
         layout={
             "xaxis": {"showgrid": False, "anchor": f"y{len(ROWS)}"},
-            **_stacked(list(ROWS)),
+            **_stacked([title for _, _, title in ROWS]),
             "shapes": [
                 _boundary(_times(course.clock, [step])[0]) for step in (ranges.train_end, ranges.validation_end)
             ],
             "legend": {"traceorder": "normal"},
         },
-        narrow={"height": 640, "xaxis": {"nticks": 4}},
+        narrow={"height": 720, "xaxis": {"nticks": 4}},
     )
 
 
@@ -105,10 +105,9 @@ def stretches(course: NetworkCourse, first: int, last: int) -> pl.DataFrame:
     most = math.ceil(MOST_POINTS * (last - first) / len(course.clock)) + 1
     bounds = first + thinned(last - first + 1, most + 1)
     part = course.steps[first:last].with_columns(stretch=np.repeat(np.arange(len(bounds) - 1), np.diff(bounds)))
-    measures = [line for lines in ROWS.values() for line in lines]
     found = part.group_by("stretch", maintain_order=True).agg(
         pl.len().alias("length"),
-        *(pl.col(name).max() if of == "max" else pl.col(name).mean() for name, of, _ in measures),
+        *(pl.col(name).max() if of == "max" else pl.col(name).mean() for name, of, _ in ROWS),
     )
     return found.with_columns(time=pl.Series(_times(course.clock, bounds[:-1])))
 
@@ -118,24 +117,21 @@ def _times(clock: pd.Index, steps: Any) -> list[Any]:
     return stamps(found) if isinstance(found, pd.DatetimeIndex) else found.tolist()
 
 
-def _course_lines(row: int, name: str, part: pl.DataFrame) -> list[dict[str, Any]]:
-    """Those of one range in one row; the first row speaks for all in the legend."""
-    few = len(part) < 3
-    return [
-        {
-            "type": "scatter",
-            "mode": "lines+markers" if few else "lines",
-            "name": name,
-            "legendgroup": name,
-            "showlegend": row == 0,
-            "x": part["time"].to_list(),
-            "y": numbers(part[column]),
-            "yaxis": _axis("y", row),
-            "line": {**STYLES[name], **({"dash": "dot", "width": 1.25} if of == "max" else {})},
-            "hovertemplate": f"%{{x}}: %{{y:,.4~g}} {title}<extra>{name}</extra>",
-        }
-        for column, of, title in list(ROWS.values())[row]
-    ]
+def _course_line(row: int, name: str, part: pl.DataFrame) -> dict[str, Any]:
+    """That of one range in one row; the first row speaks for all in the legend."""
+    column, _, title = ROWS[row]
+    return {
+        "type": "scatter",
+        "mode": "lines" if len(part) > 2 else "lines+markers",
+        "name": name,
+        "legendgroup": name,
+        "showlegend": row == 0,
+        "x": part["time"].to_list(),
+        "y": numbers(part[column]),
+        "yaxis": _axis("y", row),
+        "line": STYLES[name],
+        "hovertemplate": f"%{{x}}: %{{y:,.4~g}} ({title})<extra>{name}</extra>",
+    }
 
 
 def _axis(letter: str, place: int) -> str:
@@ -292,9 +288,10 @@ def _panels(places: list[Place], count: int) -> dict[str, Any]:
     """`count` maps with all of `places` in sight, side by side."""
     layout = map_layout(places)
     across, upwards = layout.pop("xaxis"), layout.pop("yaxis")
+    width = (1 - APART * (count - 1)) / count
     for i in range(count):
-        x, y = _axis("x", i), _axis("y", i)
-        domain = [round(i / count + (0.01 if i else 0), 4), round((i + 1) / count - (0.01 if i < count - 1 else 0), 4)]
+        x, y, left = _axis("x", i), _axis("y", i), i * (width + APART)
+        domain = [round(left, 4), round(left + width, 4)]
         layout[_axis("xaxis", i)] = {**across, "domain": domain, "anchor": y}
         layout[_axis("yaxis", i)] = {**upwards, "domain": [0, 0.88], "anchor": x, "scaleanchor": x}
     return layout
@@ -324,10 +321,23 @@ def _drawn(
     edges = list(moment.edges.iter_rows())
     arcs = [arc(at[a], at[b], weight / heaviest, link_text(a, b, weight, labels)) for a, b, weight in reversed(edges)]
     busy = list(dict.fromkeys(node for a, b, _ in edges for node in (a, b)))
+    middle = (min(x for _, x in at.values()) + max(x for _, x in at.values())) / 2
     names = {node: labels.get(node, node) for node in at}
     nodes = {
-        **dots(list(at), at, named(list(at), busy[:MOST_NAMED], names)),
+        **dots(list(at), at, named(list(at), _legible(busy, at), names)),
+        "textposition": ["middle right" if x < middle else "middle left" for _, x in at.values()],
         "hovertext": [chart_text(names[node], 60) for node in at],
         "marker": {"color": "--ink", "size": 5, "opacity": 0.55},
     }
     return [{**trace, "xaxis": _axis("x", panel), "yaxis": _axis("y", panel)} for trace in (*arcs, nodes)]
+
+
+def _legible(busy: list[str], at: dict[str, Place]) -> list[str]:
+    """The first of `busy` whose names are on lines of their own."""
+    heights = [y for y, _ in at.values()]
+    line = LINE * (max(heights) - min(heights))
+    chosen: list[str] = []
+    for node in busy:
+        if len(chosen) < MOST_NAMED and all(abs(at[node][0] - at[other][0]) >= line for other in chosen):
+            chosen.append(node)
+    return chosen
