@@ -108,6 +108,16 @@ def test_a_forecast_is_judged_by_a_tenth_of_the_real_flow(real: float, forecast:
     assert Pair("a", "b", real, forecast).judgement == judgement
 
 
+def test_the_largest_pairs_are_those_with_the_larger_flow_real_or_forecast(backtest: Backtest) -> None:
+    """A flow that is forecast where there is none is as large an error as one that is missed."""
+    means = pair_means(backtest)
+    real, forecast = means.real.copy(), means.forecast.copy()
+    real[5, 6], forecast[5, 6], real[6, 5], forecast[6, 5] = 0, 99, 98, 0
+    found = pairs(replace(means, real=real, forecast=forecast))
+    assert [(pair.source, pair.target) for pair in found[:2]] == [("zone-5", "zone-6"), ("zone-6", "zone-5")]
+    assert len(found) == 143, "all but the pair that was never observed"
+
+
 def test_arcs_are_wide_by_the_larger_flow_and_coloured_by_the_judgement(backtest: Backtest) -> None:
     found = [pair for pair in pairs(pair_means(backtest)) if pair.source != pair.target][:10]
     drawn = flow_error_map(found, PLACES, {"zone-0": "Harbour"})

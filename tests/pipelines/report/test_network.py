@@ -218,17 +218,17 @@ def test_all_moments_have_one_scale_and_the_same_places(city: Run) -> None:
     assert "north is up" in drawn.caption
 
 
-def test_no_two_names_of_a_moment_share_a_line_and_none_leaves_its_panel(city: Run) -> None:
-    panel, flows = city["dataset"].panel, city["dataset"].flows
-    places = coordinates(panel)
-    drawn = moments_figure(moments(edges_of_flows(flows, panel.index), panel.index, places), places, {})
+def test_no_two_names_of_a_moment_share_a_line_and_none_leaves_its_panel() -> None:
+    """The two busiest are neighbours; the busier of them is named, and others further off."""
+    places = {"a": (50.0, 8.0), "b": (50.01, 8.9), "c": (51.0, 8.5), "d": (50.5, 9.0)}
+    links = [("a", "b", 9.0), ("a", "c", 5.0), ("a", "d", 3.0)]
+    source, target, weight = zip(*links, strict=True)
+    once = pl.DataFrame({"source": source, "target": target, "weight": weight})
+    edges = pl.concat([once.with_columns(step=pl.lit(step)) for step in range(20)])
+    drawn = moments_figure(moments(edges, HOURS, places), places, {})
     for dots in (trace for trace in drawn.traces if trace["mode"] == "markers+text"):
-        lines = sorted(y for y, text in zip(dots["y"], dots["text"], strict=True) if text)
-        assert 2 <= len(lines) <= 3
-        assert min(np.diff(lines)) >= 0.1 * (max(dots["y"]) - min(dots["y"])) - 1e-9
-        middle = (min(dots["x"]) + max(dots["x"])) / 2
-        sides = ["middle right" if x < middle else "middle left" for x in dots["x"]]
-        assert dots["textposition"] == sides
+        assert dots["text"] == ["a", "", "c", "d"]
+        assert dots["textposition"] == ["middle right", "middle left", "middle left", "middle left"]
 
 
 def test_without_coordinates_the_nodes_are_around_a_circle(city: Run) -> None:
