@@ -93,7 +93,7 @@ def forecast(
     """
     load = load_challenger if spec.model.leaky else load_champion
     predictor, version = load(spec.registered_name, uri=spec.registry.tracking_uri)
-    frame = predictor.forecast_panel(dataset.panel, horizon=horizon, nodes=nodes, quantiles=quantiles)
+    frame = predictor.forecast_panel(predictor.stored(dataset), horizon=horizon, nodes=nodes, quantiles=quantiles)
     cutoff = pd.Timestamp(dataset.panel.index[-1])
     return Forecast(model=predictor.config.label, version=version, cutoff=cutoff, frame=frame)
 

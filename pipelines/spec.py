@@ -186,6 +186,9 @@ class Task(Table):
     stride: int = Field(1, ge=1, description="steps between the starts of training samples")
     busiest: int | None = Field(None, ge=1, description="keep the nodes with the largest training totals")
     country: str | None = Field(None, description="ISO 3166 code (with subdivision: US-NY) whose holidays count")
+    forecast: Literal["nodes", "flows"] = Field(
+        "nodes", description="`flows`: the trips from each of the chosen nodes to each, at most 100 nodes; trips and od"
+    )
     split: Split = Field(Split(), description="training, validation and test")
 
 
@@ -323,7 +326,22 @@ class RegennModel(ModelTable):
         return self
 
 
-Model = Annotated[RecurrentModel | DLinearModel | StidModel | RegennModel, Field(discriminator="name")]
+class FlowModel(ModelTable):
+    """EvolveGCN with a head for pairs (Pareja et al. 2020), for `task.forecast = "flows"`; its loss is its likelihood."""
+
+    name: Literal["evolvegcn-flows"]
+    variant: Literal["H", "O"] = Field("H", description="O reads the network of the last step alone: it is a static GCN")
+    graph: Literal["window", "frozen"] = Field(
+        "window", description="the network of each past step, or that of the training mean at every step"
+    )
+    likelihood: Literal["poisson", "negative_binomial", "zero_inflated", "mse"] = Field(
+        "negative_binomial", description="of the counts; mse is the squared error of log(1 + flow)"
+    )
+    hidden: int = Field(32, ge=1, description="width of both graph layers and of the head")
+    profile: int = Field(64, ge=0, description="width of the perceptron of the usual day and week; 0: none")
+
+
+Model = Annotated[RecurrentModel | DLinearModel | StidModel | RegennModel | FlowModel, Field(discriminator="name")]
 
 # ---------------------------------------------------------------- the rest
 
@@ -335,7 +353,9 @@ class Training(Table):
     )
     learning_rate: float = Field(2e-3, gt=0, description="of AdamW at the start; it falls along a cosine")
     weight_decay: float = Field(0.0, ge=0)
-    loss: Literal["mae", "mse", "huber"] = Field("mae", description="on observed targets")
+    loss: Literal["mae", "mse", "huber"] = Field(
+        "mae", description="on observed targets; a model with a likelihood has its own, and leaves this to yardsticks"
+    )
     loss_scale: Literal["series", "data"] = Field(
         "series",
         description="every series counts alike, in its own spread; or in the data's unit, where the largest rule",
@@ -351,7 +371,15 @@ class Training(Table):
 
 
 Baseline = Literal[
-    "naive", "linear", "seasonal_naive_day", "seasonal_naive_week", "seasonal_naive_year", "ridge", "dlinear", "stid"
+    "naive",
+    "linear",
+    "seasonal_naive_day",
+    "seasonal_naive_week",
+    "seasonal_naive_year",
+    "historical_mean",
+    "ridge",
+    "dlinear",
+    "stid",
 ]
 
 
@@ -393,6 +421,20 @@ class Spec(Table):
         if isinstance(raw, dict) and isinstance(raw.get("model"), dict):
             return {**raw, "model": {"name": "gru", **raw["model"]}}
         return raw
+
+    @model_validator(mode="after")
+    def flows_are_told(self) -> Self:
+        """Raises ValueError where pairs are asked for, or needed, and can't be had."""
+        if self.task.forecast == "flows":
+            if not isinstance(self.data, TripData | OdData):
+                raise ValueError(f"task.forecast 'flows' needs data of kind trips or od, not {self.data.kind}")
+            if self.task.target != "all":
+                raise ValueError("task.target chooses among inflow and outflow; leave it out where flows are forecast")
+        elif isinstance(self.model, FlowModel):
+            raise ValueError(f"model {self.model.name!r} forecasts pairs; set task.forecast = 'flows'")
+        if isinstance(self.model, FlowModel) and self.training.compile:
+            raise ValueError(f"training.compile does not reach the likelihood of {self.model.name!r}; leave it out")
+        return self
 
     @property
     def registered_name(self) -> str:
@@ -465,7 +507,7 @@ def _line(detail: ErrorDetails, raw: dict[str, Any]) -> str:
             tag = detail["ctx"]["discriminator"].strip("'")
             return f"{key}.{tag}: missing; allowed: trips, od, long, wide"
         case "value_error" if isinstance(value, dict):  # of a whole table, whose keys don't go together
-            return f"{key}: {detail['ctx']['error']}"
+            return f"{key}: {detail['ctx']['error']}" if key else str(detail["ctx"]["error"])
         case "value_error":
             return f"{key}: {value!r} {detail['ctx']['error']}"
         case "string_pattern_mismatch" if detail["ctx"]["pattern"] == INTERVAL:
@@ -474,7 +516,7 @@ def _line(detail: ErrorDetails, raw: dict[str, Any]) -> str:
             return f"{key}: {value!r}: {detail['msg'][0].lower() + detail['msg'][1:]}"
 
 
-UNION_TAGS = {"trips", "od", "long", "wide", "lstm", "gru", "bilstm", "bigru", "dlinear", "stid", "regenn"} | {
+UNION_TAGS = {"trips", "od", "long", "wide", "lstm", "gru", "bilstm", "bigru", "dlinear", "stid", "regenn", "evolvegcn-flows"} | {
     "list[str]",
     "str",
     "int",

@@ -89,7 +89,7 @@ def load(name: str, present: Champion | None = None) -> Champion:
         return Champion(name, version, predictor, None, None)
     if present is not None and predictor is present.predictor and present.data_set_version == newest.version:
         return present
-    history = predictor.recent(store.load(datasets(), newest.name, newest.version).panel)
+    history = predictor.recent(predictor.stored(store.load(datasets(), newest.name, newest.version)))
     return Champion(name, version, predictor, history, newest.version)
 
 
