@@ -653,7 +653,7 @@ def test_a_change_is_added_to_the_last_observed_value_and_needs_both_signs() -> 
     model = RegennForecaster(dataclasses.replace(BASE, feedforward=8), axes, predict="change", **sizes)
     x, mask, calendar = window_of(2)
     mask[:, -1], mask[:, -2] = False, True
-    torch.testing.assert_close(model(x, mask, calendar) - x[:, -2:-1], model.before_output(x, mask), **EXACT)
+    torch.testing.assert_close(model(x, mask, calendar) - x[:, -2:-1], model.before_output(x, mask, calendar), **EXACT)
     with pytest.raises(ValueError, match="set the output to Identity"):
         RegennForecaster(RegennSettings(), axes, predict="change", **sizes)
 
