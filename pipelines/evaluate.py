@@ -81,9 +81,7 @@ def backtest(spec: Spec, prepared: Prepared, *, folder: Path, say: Callable[[str
     return Evaluated(result, parts[-1].fitted, calibration, folds[-1].ranges)
 
 
-def _scores(
-    prepared: Prepared, forecasts: dict[str, np.ndarray], truth: np.ndarray, mask: np.ndarray
-) -> pl.DataFrame:
+def _scores(prepared: Prepared, forecasts: dict[str, np.ndarray], truth: np.ndarray, mask: np.ndarray) -> pl.DataFrame:
     if prepared.are_flows:
         training = slice(0, prepared.ranges.train_end)
         known = prepared.panel.values[training], prepared.panel.mask[training]

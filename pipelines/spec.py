@@ -434,8 +434,10 @@ class Spec(Table):
                 raise ValueError("task.target chooses among inflow and outflow; leave it out where flows are forecast")
         elif isinstance(self.model, FlowModel):
             raise ValueError(f"model {self.model.name!r} forecasts pairs; set task.forecast = 'flows'")
-        if isinstance(self.model, FlowModel) and self.training.compile:
-            raise ValueError(f"training.compile does not reach the likelihood of {self.model.name!r}; leave it out")
+        if isinstance(self.model, FlowModel) and (self.training.compile or self.training.precision != "float32"):
+            raise ValueError(
+                f"training.compile and precision are not for {self.model.name!r}, whose graphs are sparse; leave them out"
+            )
         return self
 
     @property
