@@ -436,7 +436,7 @@ class Spec(Table):
             raise ValueError(f"model {self.model.name!r} forecasts pairs; set task.forecast = 'flows'")
         if isinstance(self.model, FlowModel) and (self.training.compile or self.training.precision != "float32"):
             raise ValueError(
-                f"training.compile and precision are not for {self.model.name!r}, whose graphs are sparse; leave them out"
+                f"training.compile and precision are not for {self.model.name!r}: its graphs are sparse; leave them out"
             )
         return self
 

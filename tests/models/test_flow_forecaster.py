@@ -36,7 +36,7 @@ def stirred(settings: FlowSettings, nodes: int = N, *, seed: int = 0, fitted: bo
         network.set_distances(10 * torch.rand(nodes, nodes))
     with torch.no_grad():
         for parameter in network.parameters():
-            parameter += 0.3 * torch.randn_like(parameter)
+            parameter.add_(0.3 * torch.randn_like(parameter))
     return network.double().eval()
 
 
