@@ -33,7 +33,7 @@ def pair_panel(flows: pl.DataFrame, panel: Panel) -> Panel:
     values = np.zeros((len(panel.index), count, count))
     cells = _placed(flows, panel)
     values[cells["step"].to_numpy(), cells["from"].to_numpy(), cells["to"].to_numpy()] = cells["weight"].to_numpy()
-    mask = np.repeat(panel.mask.any(axis=2)[..., None], count, axis=2)
+    mask = np.repeat(panel.mask.any(axis=2, keepdims=True), count, axis=2)
     return replace(
         panel,
         values=np.where(mask, values, np.nan),
@@ -44,13 +44,13 @@ def pair_panel(flows: pl.DataFrame, panel: Panel) -> Panel:
 
 def _placed(flows: pl.DataFrame, panel: Panel) -> pl.DataFrame:
     """The flows on the panel's clock and among its nodes, with their place in it: step, from, to."""
-    clock = panel.index.as_unit("us").asi8
+    clock = np.asarray(panel.index.as_unit("us").asi8)
     step = step_of(flows["time"], panel.index)
-    on_clock = clock[step.clip(max=len(clock) - 1)] == flows["time"].dt.epoch("us").to_numpy()
+    on_clock = np.equal(clock[step.clip(max=len(clock) - 1)], flows["time"].dt.epoch("us").to_numpy())
     places = pl.DataFrame({"node": list(panel.nodes)}, schema={"node": pl.String}).with_row_index("place")
     return (
         flows.with_columns(step=pl.Series(step, dtype=pl.Int64))
-        .filter(pl.Series(on_clock))
+        .filter(pl.Series(values=on_clock))
         .join(places.rename({"node": "source", "place": "from"}), on="source")
         .join(places.rename({"node": "target", "place": "to"}), on="target")
     )

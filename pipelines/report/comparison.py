@@ -10,8 +10,7 @@ from pipelines.metrics import LARGER_IS_BETTER
 from pipelines.report.words import aligned, model_title, number, percent
 from pipelines.results import Backtest
 
-METRICS = ["mae", "rmse", "mape", "smape", "mase", "msle", "cpc"]
-SOMETIMES = {"msle", "cpc"}  # of counts, of flows
+METRICS = ["mae", "rmse", "mape", "smape", "mase", "msle"]
 SHARES = {"mape", "smape"}
 A_TIE = 0.005  # closer than half a percent is no difference worth a sentence
 
@@ -73,11 +72,9 @@ def verdict(comparison: Comparison) -> str:
 
 def metrics_of(backtest: Backtest) -> list[str]:
     """Those of the yardstick table; MSLE of counts alone, CPC of flows."""
-
-    def is_known(metric: str) -> bool:
-        return any(math.isfinite(backtest.total(model, metric)) for model in backtest.forecasts)
-
-    return [metric for metric in METRICS if metric not in SOMETIMES or is_known(metric)]
+    has_logarithm = any(math.isfinite(backtest.total(model, "msle")) for model in backtest.forecasts)
+    metrics = METRICS if has_logarithm else [metric for metric in METRICS if metric != "msle"]
+    return [*metrics, "cpc"] if backtest.are_flows else metrics
 
 
 @dataclass(frozen=True)

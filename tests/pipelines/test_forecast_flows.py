@@ -58,7 +58,7 @@ epochs = 2
 learning_rate = 0.01
 
 [evaluation]
-baselines = ["naive", "seasonal_naive_day", "historical_mean", "ridge", "stid"]
+baselines = ["naive", "seasonal_naive_day", "historical_mean", "ridge"]
 stride = 3
 """
 
