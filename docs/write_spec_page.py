@@ -35,6 +35,7 @@ TABLES: list[tuple[str, str, type[BaseModel]]] = [
     ("[model]", "`gcn`", spec.GcnModel),
     ("[model]", "`dlinear`", spec.DLinearModel),
     ("[model]", "`stid`", spec.StidModel),
+    ("[model]", "`evolvegcn-flows`", spec.FlowModel),
     ("[training]", "", spec.Training),
     ("[evaluation]", "", spec.Evaluation),
     ("[registry]", "", spec.Registry),

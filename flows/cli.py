@@ -142,6 +142,7 @@ def specs() -> None:
 @app.command(rich_help_panel="Experiments")
 def check(spec: SpecPath) -> None:
     """Read a spec and its data, and say what a run would do; nothing is trained."""
+    from pipelines.evaluate import describe_series
     from pipelines.ingest import ingest
     from pipelines.prepare import prepare
     from pipelines.spec import load_spec
@@ -152,9 +153,7 @@ def check(spec: SpecPath) -> None:
     typer.echo(
         f"model       {chosen.model.label}: {shape.window} steps of {prepared.panel.interval} in, {shape.horizon} out"
     )
-    typer.echo(
-        f"series      {shape.nodes} x {shape.variables} (nodes x variables: {', '.join(prepared.panel.variables)})"
-    )
+    typer.echo(f"series      {describe_series(prepared)}")
     typer.echo(f"observed    {prepared.panel.mask.mean():.1%} of the values")
     typer.echo(f"training    {index[0]} to {index[ranges.train_end - 1]}")
     typer.echo(f"validation  to {index[ranges.validation_end - 1]}")

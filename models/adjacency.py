@@ -80,6 +80,26 @@ def dense_adjacency(matrix: Tensor, *, directed: bool) -> Adjacency:
     return Adjacency(dense_row_operators(matrix) if directed else (dense_symmetric_operator(matrix),))
 
 
+def dense_directed_adjacency(weights: Tensor) -> Adjacency:
+    """`directed_adjacency` of B graphs at once, block-diagonal, from `weights` [B, N, N], source to target.
+
+    For graphs in which most pairs are joined: every pair is stored, and nothing has to be sorted. Weights are finite
+    and at least 0, which is not looked at.
+    """
+    batch, nodes, _ = weights.shape
+    whole = weights + torch.eye(nodes, dtype=weights.dtype, device=weights.device)
+    starts = torch.arange(batch * nodes + 1, device=weights.device) * nodes
+    first = torch.arange(batch, device=weights.device).repeat_interleave(nodes) * nodes  # of each row's block
+    columns = (first[:, None] + torch.arange(nodes, device=weights.device)).flatten()
+    outward, inward = whole / whole.sum(2, keepdim=True), whole / whole.sum(1, keepdim=True)
+    return Adjacency(
+        tuple(
+            Operator(_csr(starts, columns, part.flatten()), _csr(starts, columns, part.mT.flatten()))
+            for part in (outward, inward.mT)
+        )
+    )
+
+
 def block_diagonal(adjacencies: Sequence[Adjacency], nodes: int) -> Adjacency:
     """Separate sparse graphs as one, each with rows for `nodes` nodes; rows beyond a graph's own are empty."""
     parts = zip(*(map(_sparse, each.operators) for each in adjacencies), strict=True)

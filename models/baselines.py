@@ -71,6 +71,37 @@ class SeasonalNaive(nn.Module):
         return forecast
 
 
+class HistoricalMean(nn.Module):
+    """What each series was on average at this time of this day of the week, in the training range.
+
+    A slot that was never observed takes the mean of the series' other slots. Slots go by the clock on the wall.
+    """
+
+    def __init__(self, slots_per_day: int, nodes: int, variables: int) -> None:
+        super().__init__()
+        self.slots_per_day = slots_per_day
+        self.register_buffer("mean", torch.zeros(7 * slots_per_day, nodes, variables, dtype=torch.float64))
+
+    mean: Tensor
+
+    def fit(self, values: Tensor, mask: Tensor, calendar: Tensor) -> "HistoricalMean":
+        """From `values` and `mask` [T, N, F] and their `calendar` [T, 3]."""
+        slot, seen = self.slot(calendar), mask.double()
+        total = torch.zeros_like(self.mean).index_add(0, slot, values.double() * seen)
+        count = torch.zeros_like(self.mean).index_add(0, slot, seen)
+        overall = total.sum(0) / count.sum(0).clamp(min=1)
+        self.mean.copy_(torch.where(count > 0, total / count.clamp(min=1), overall))
+        return self
+
+    def slot(self, calendar: Tensor) -> Tensor:
+        time_of_day, day_of_week, _ = calendar.double().unbind(-1)
+        within = (time_of_day * self.slots_per_day + 1e-3).floor()  # calendars are float32: 1/3 of a day is less
+        return (day_of_week * self.slots_per_day + within).long()
+
+    def forward(self, x: Tensor, mask: Tensor, calendar: Tensor) -> Tensor:
+        return self.mean[self.slot(calendar[:, x.shape[1] :])]  # [B, H, N, F]
+
+
 class Ridge(nn.Module):
     """Penalised least squares from a window and the time of the target to the change from the last value.
 

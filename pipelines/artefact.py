@@ -49,6 +49,7 @@ class Config:
     trained_until: str  # last step that weights or calibration have seen
     dataset_version: str
     training_key: str
+    are_flows: bool = False  # the variables are the nodes again, as targets
 
     @property
     def label(self) -> str:
@@ -82,6 +83,7 @@ def describe_artefact(spec: Spec, prepared: Prepared, evaluated: Evaluated) -> C
         trained_until=prepared.panel.index[evaluated.ranges.validation_end - 1].isoformat(),
         dataset_version=prepared.dataset_version,
         training_key=evaluated.fitted.key,
+        are_flows=prepared.are_flows,
     )
 
 

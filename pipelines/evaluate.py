@@ -11,19 +11,21 @@ from typing import cast
 
 import numpy as np
 import pandas as pd
+import polars as pl
 import torch
 from torch import nn
 
 from data.splits import Ranges
 from data.windows import WindowSampler
-from models.baselines import Linear, Naive, SeasonalNaive
+from models.baselines import HistoricalMean, Linear, Naive, SeasonalNaive
 from models.forecaster import edge_steps
 from pipelines.errors import TrainingError
+from pipelines.flow_metrics import score_flows
 from pipelines.intervals import Bounds, Calibration, adaptive_bounds, calibrate, measure_intervals, split_bounds
 from pipelines.metrics import naive_error, score
 from pipelines.prepare import Prepared
 from pipelines.results import Backtest, Intervals
-from pipelines.ridge import fit_ridge
+from pipelines.ridge import fit_ridge, ridge_fits
 from pipelines.spec import Baseline, DLinearModel, Evaluation, Model, Spec, StidModel
 from pipelines.train import Fitted, fit, training_scaler
 
@@ -72,18 +74,27 @@ def backtest(spec: Spec, prepared: Prepared, *, folder: Path, say: Callable[[str
         truth=truth,
         mask=mask,
         forecasts=forecasts,
-        scores=score(
-            forecasts,
-            truth,
-            mask,
-            variables=prepared.panel.variables,
-            unit=mase_unit(prepared),
-            is_count=prepared.is_count,
-        ),
+        scores=_scores(prepared, forecasts, truth, mask),
         intervals=intervals,
         served=spec.evaluation.intervals,
+        are_flows=prepared.are_flows,
     )
     return Evaluated(result, parts[-1].fitted, calibration, folds[-1].ranges)
+
+
+def _scores(prepared: Prepared, forecasts: dict[str, np.ndarray], truth: np.ndarray, mask: np.ndarray) -> pl.DataFrame:
+    if prepared.are_flows:
+        training = slice(0, prepared.ranges.train_end)
+        known = prepared.panel.values[training], prepared.panel.mask[training]
+        return score_flows(forecasts, truth, mask, training=known, season=mase_season(prepared))
+    return score(
+        forecasts,
+        truth,
+        mask,
+        variables=prepared.panel.variables,
+        unit=mase_unit(prepared),
+        is_count=prepared.is_count,
+    )
 
 
 def cut_folds(ranges: Ranges, evaluation: Evaluation, *, horizon: int) -> list[Fold]:
@@ -130,7 +141,7 @@ def _calibrated(spec: Spec, prepared: Prepared, fold: Fold, fitted: Fitted) -> C
 def _yardsticks(
     spec: Spec, prepared: Prepared, fold: Fold, folder: Path, say: Callable[[str], None]
 ) -> dict[str, tuple[nn.Module, int]]:
-    """Name -> (forecaster, its window). A seasonal naive whose season does not fit is left out."""
+    """Name -> (forecaster, its window), of those that fit the data."""
     window, horizon = prepared.shape.window, prepared.shape.horizon
     mean = training_scaler(prepared, fold.ranges.train_end).mean
     found: dict[str, tuple[nn.Module, int]] = {}
@@ -140,6 +151,8 @@ def _yardsticks(
                 found[name] = Naive(horizon, otherwise=mean), window
             case "linear":
                 found[name] = Linear(horizon, otherwise=mean), max(window, 2)
+            case "historical_mean":
+                found[name] = _historical_mean(prepared, fold.ranges.train_end), window
             case "ridge":
                 found[name] = fit_ridge(prepared, fold.ranges), window
             case "dlinear" | "stid":
@@ -154,12 +167,22 @@ def _yardsticks(
     return found
 
 
+def _historical_mean(prepared: Prepared, train_end: int) -> HistoricalMean:
+    series, shape = prepared.series, prepared.shape
+    known = series.values[:train_end], series.mask[:train_end], series.calendar[:train_end]
+    return HistoricalMean(shape.slots_per_day, shape.nodes, shape.variables).fit(*known)
+
+
 def applicable(spec: Spec, prepared: Prepared) -> list[Baseline]:
     """The spec's yardsticks that these data allow and that are not our own model."""
     return [name for name in spec.evaluation.baselines if name != spec.model.name and _allowed(name, prepared)]
 
 
 def _allowed(name: Baseline, prepared: Prepared) -> bool:
+    if name == "historical_mean":
+        return prepared.shape.has_week
+    if name == "ridge":
+        return ridge_fits(prepared.shape)
     if not name.startswith("seasonal_naive_"):
         return True
     period = prepared.seasons.get(name.removeprefix("seasonal_naive_"))
@@ -232,14 +255,22 @@ def protocol(spec: Spec, prepared: Prepared, folds: list[Fold]) -> str:
         f"({prepared.panel.timezone}); fitted {fits}, "
         f"first on steps until {_moment(index[ranges.train_end - 1])}, stopped and calibrated on those until "
         f"{_moment(index[ranges.validation_end - 1])}; "
-        f"{_count(shape.nodes, 'node')} x {_count(shape.variables, 'variable')} "
-        f"({', '.join(prepared.panel.variables)}), original scale, observed values only"
+        f"{describe_series(prepared)}, original scale, observed values only"
         + (
             "; LEAKY: scaled by the largest values of all steps, those of the test range too"
             if spec.model.leaky
             else ""
         )
     )
+
+
+def describe_series(prepared: Prepared) -> str:
+    """How many series there are, and of what."""
+    shape = prepared.shape
+    if prepared.are_flows:
+        return f"{shape.nodes * shape.variables} flows among {_count(shape.nodes, 'node')}"
+    variables = ", ".join(prepared.panel.variables)
+    return f"{_count(shape.nodes, 'node')} x {_count(shape.variables, 'variable')} ({variables})"
 
 
 def _steps(stride: int) -> str:
@@ -256,6 +287,10 @@ def _moment(time: pd.Timestamp) -> str:
 
 def mase_unit(prepared: Prepared) -> np.ndarray:
     """What MASE is measured in, [N, F]: the training error of the shortest season that fits (or of one step)."""
-    fitting = [steps for steps in prepared.seasons.values() if steps < prepared.ranges.train_end // 2]
     training = slice(0, prepared.ranges.train_end)
-    return naive_error(prepared.panel.values[training], prepared.panel.mask[training], min(fitting, default=1))
+    return naive_error(prepared.panel.values[training], prepared.panel.mask[training], mase_season(prepared))
+
+
+def mase_season(prepared: Prepared) -> int:
+    fitting = [steps for steps in prepared.seasons.values() if steps < prepared.ranges.train_end // 2]
+    return min(fitting, default=1)

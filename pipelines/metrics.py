@@ -7,12 +7,14 @@ MAPE    mean |error| / |truth|, where the truth is at least 1 % of the series' m
 sMAPE   mean 2 |error| / (|truth| + |forecast|), 0 where both are 0
 MASE    mean |error| / the training MAE of the series' seasonal naive (Hyndman and Koehler 2006)
 MSLE    mean squared error of log(1 + value), of counts alone: by which share it was wrong, whatever the size
+CPC     common part of commuters, of flows alone: 2 sum min(truth, forecast) / (sum truth + sum forecast), 1 is best
 """
 
 import numpy as np
 import polars as pl
 
-METRICS = ("mae", "rmse", "node_rmse", "mape", "smape", "mase", "msle")
+METRICS = ("mae", "rmse", "node_rmse", "mape", "smape", "mase", "msle", "cpc")
+LARGER_IS_BETTER = frozenset({"cpc"})
 
 
 def naive_error(values: np.ndarray, mask: np.ndarray, season: int) -> np.ndarray:
@@ -36,10 +38,11 @@ def score(
     variables: tuple[str, ...],
     unit: np.ndarray,
     is_count: bool,
+    are_flows: bool = False,
 ) -> pl.DataFrame:
     """Scores of each forecast [C, H, N, F]: in total (horizon 0) and per lead time, of all variables and of each.
 
-    MSLE is NaN where the values are no counts.
+    MSLE is NaN where the values are no counts, and CPC where they are no flows.
     """
     floor = 0.01 * _mean_size(truth, mask)  # [N, F]
     rows = []
@@ -51,7 +54,8 @@ def score(
                 figures = measure(forecast[cells], truth[cells], mask[cells], unit[:, columns], floor[:, columns])
                 rows.append({"model": model, "horizon": horizon, "variable": variable, **figures})
     scores = pl.DataFrame(rows)
-    return scores if is_count else scores.with_columns(msle=pl.lit(float("nan")))
+    meaningless = ([] if is_count else ["msle"]) + ([] if are_flows else ["cpc"])
+    return scores.with_columns(pl.lit(float("nan")).alias(metric) for metric in meaningless)
 
 
 def measure(
@@ -75,6 +79,7 @@ def measure(
         "smape": _mean(np.divide(2 * error, sums, where=mask & (sums > 0), out=np.zeros_like(error)), mask),
         "mase": _mean(np.where(scaled, error / np.where(np.isnan(unit), 1.0, unit), 0.0), scaled),
         "msle": _squared_log_error(forecast[mask], truth[mask]),
+        "cpc": _common_part(forecast[mask], truth[mask]),
         "count": count,
     }
 
@@ -84,6 +89,14 @@ def _squared_log_error(forecast: np.ndarray, truth: np.ndarray) -> float:
     if min(forecast.min(), truth.min()) <= -1:
         return float("nan")
     return float(((np.log1p(forecast) - np.log1p(truth)) ** 2).mean())
+
+
+def _common_part(forecast: np.ndarray, truth: np.ndarray) -> float:
+    """NaN where nothing flows and nothing was forecast to, or where a value is negative."""
+    total = float(forecast.sum() + truth.sum())
+    if total == 0 or min(forecast.min(), truth.min()) < 0:
+        return float("nan")
+    return 2 * float(np.minimum(forecast, truth).sum()) / total
 
 
 def _mean(values: np.ndarray, mask: np.ndarray) -> float:

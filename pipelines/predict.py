@@ -11,13 +11,14 @@ import torch
 
 from data.calendar import calendar
 from data.clock import read_instants
+from data.dataset import DataSet
 from data.errors import DataError
 from data.flow_edges import flow_edges
 from data.panel import Panel
 from data.regular import floor_to, steps_after, steps_until
 from pipelines.artefact import Artefact, load_artefact
 from pipelines.intervals import LEVELS
-from pipelines.prepare import LARGEST
+from pipelines.prepare import LARGEST, flows_among
 
 QUANTILES = (0.05, 0.5, 0.95)
 YEARS = (1900, 2100)  # beyond them a time is a mistake, and the libraries disagree about clocks
@@ -152,6 +153,12 @@ class Predictor:
         delay = self.config.shape.get("edge_delay", 0)
         steps = steps_until(cutoff, self.config.interval, self.edge_steps + delay)
         return flow_edges(flows, steps, self.config.nodes, delay=delay)[delay:]
+
+    def stored(self, dataset: DataSet) -> Panel:
+        """What of a stored data set the model is about: its panel, or the newest flows between its nodes."""
+        if not self.config.are_flows:
+            return dataset.panel
+        return flows_among(dataset, self.config.nodes, last=self.config.shape["window"])
 
     def recent(self, panel: Panel) -> Panel:
         """The end of a stored data set that a forecast reads. Raises DataError where it no longer fits the model."""

@@ -5,7 +5,7 @@ alone.
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import polars as pl
@@ -13,8 +13,10 @@ import torch
 
 from data.calendar import calendar
 from data.dataset import DataSet
+from data.distance_graph import distance_km
 from data.errors import DataError
 from data.flow_edges import flow_edges
+from data.flow_panel import pair_panel
 from data.panel import Panel
 from data.regular import absolute_step
 from data.splits import Ranges, cut_ranges
@@ -47,6 +49,7 @@ class Prepared:
     notes: tuple[str, ...] = ()
     flows: pl.DataFrame | None = None  # between all nodes of the data set, for whoever reads them
     given: torch.Tensor | None = None  # [N, N], the graph of a list of edges
+    are_flows: bool = False  # the variables are the nodes again, as targets
 
 
 def prepare(spec: Spec, dataset: DataSet) -> Prepared:
@@ -64,6 +67,9 @@ def prepare(spec: Spec, dataset: DataSet) -> Prepared:
     except ValueError as error:
         raise SpecError(f"{spec.name}: {error}") from None
     panel, notes = _chosen_nodes(spec.task, panel, ranges.train_end)
+    are_flows = spec.task.forecast == "flows"
+    if are_flows:
+        panel = flows_among(dataset, list(panel.nodes))
     delay = edge_delay(spec)
     series = Series.of(panel, clock, _edges(spec, dataset, panel, delay))
     training = series.values[: ranges.train_end], series.mask[: ranges.train_end]
@@ -90,6 +96,7 @@ def prepare(spec: Spec, dataset: DataSet) -> Prepared:
         notes=notes,
         flows=dataset.flows,
         given=given_graph(spec, dataset.panel.nodes, panel.nodes),
+        are_flows=are_flows,
     )
 
 
@@ -124,6 +131,19 @@ def _edges(spec: Spec, dataset: DataSet, panel: Panel, delay: int) -> np.ndarray
             "series get it from [data.edges]; else choose graph 'correlation', 'distance', 'nearest' or 'given'"
         )
     return flow_edges(dataset.flows, panel.index, panel.nodes, delay=delay)
+
+
+def flows_among(dataset: DataSet, nodes: list[str], *, last: int | None = None) -> Panel:
+    """The panel of pairs of these nodes, of all steps or the `last` ones. Raises DataError where there are no flows."""
+    if dataset.flows is None:
+        raise DataError(f"the data set {dataset.manifest.name} holds no flows; they come from data of kind trips or od")
+    try:
+        panel = dataset.panel.choose(nodes, list(dataset.panel.variables))
+    except KeyError as error:
+        raise DataError(f"the data set no longer fits the model: {error.args[0]}; train anew") from None
+    begin = max(0, len(panel.index) - last) if last else 0
+    recent = replace(panel, values=panel.values[begin:], mask=panel.mask[begin:], index=panel.index[begin:])
+    return pair_panel(dataset.flows, recent)
 
 
 def slots_per_day(interval: str) -> int:
@@ -221,3 +241,11 @@ def node_labels(panel: Panel) -> dict[str, str]:
         return {node: node for node in panel.nodes}
     labels = panel.static.select(pl.coalesce("label", "node")).to_series().to_list()
     return dict(zip(panel.nodes, labels, strict=True))
+
+
+def node_distances(panel: Panel) -> torch.Tensor | None:
+    """Kilometres between the nodes [N, N], NaN for those without coordinates; None where no node has them."""
+    if not {"latitude", "longitude"} <= set(panel.static.columns):
+        return None
+    places = panel.static.select(pl.col("latitude", "longitude").cast(pl.Float64)).to_numpy()
+    return torch.from_numpy(distance_km(places, places)).float()

@@ -28,8 +28,9 @@ class Backtest:
     """Every forecast of every model at every cutoff of the test range, on the original scale.
 
     `scores` has the columns model, horizon (0 is the total, h the h-th step), variable ("all" or a name), mae, rmse,
-    node_rmse, mape, smape, mase, msle (NaN where the values are no counts), count. Figures of a `leaky` model can't be
-    compared with those of a forecast.
+    node_rmse, mape, smape, mase, msle (NaN where the values are no counts), cpc (NaN where they are no flows), count.
+    Figures of a `leaky` model can't be compared with those of a forecast. Of flows, "all" is every pair, and the other
+    variables are outflow and inflow of the nodes, summed over their pairs.
     """
 
     protocol: str
@@ -45,9 +46,12 @@ class Backtest:
     intervals: dict[str, Intervals]  # method -> intervals of our model
     served: str  # the method that the registered model uses
     leaky: bool = False  # whether our model has seen the test range in training
+    are_flows: bool = False  # from node to variable, which are the same zones
 
-    def total(self, model: str, metric: str) -> float:
-        row = self.scores.filter((pl.col("model") == model) & (pl.col("horizon") == 0) & (pl.col("variable") == "all"))
+    def total(self, model: str, metric: str, variable: str = "all") -> float:
+        row = self.scores.filter(
+            (pl.col("model") == model) & (pl.col("horizon") == 0) & (pl.col("variable") == variable)
+        )
         return float(row[metric][0])
 
 

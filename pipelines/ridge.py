@@ -9,13 +9,21 @@ from torch import Tensor
 from data.splits import Ranges, sample_starts
 from data.windows import WindowSampler, observed_starts
 from models.baselines import Ridge
+from models.clock import CYCLIC_WIDTH
 from models.filling import last_observed
 from models.forecaster import Scaled, Scaler
 from pipelines.prepare import Prepared
 from pipelines.train import training_scaler
+from pipelines.zoo import Shape
 
 PENALTIES = (0.1, 1.0, 10.0, 100.0, 1000.0)
 MOST_INPUTS = 3000  # of the joint form; its normal equations grow with the square
+MOST_PRODUCTS = 50_000_000  # numbers in the normal equations of all nodes, 400 MB
+
+
+def ridge_fits(shape: Shape) -> bool:
+    """Whether the form in which each node reads its own window can be solved in memory."""
+    return shape.nodes * (shape.window * shape.variables + CYCLIC_WIDTH + 1) ** 2 <= MOST_PRODUCTS
 
 
 def fit_ridge(prepared: Prepared, ranges: Ranges) -> Scaled:

@@ -194,6 +194,9 @@ class Task(Table):
     stride: int = Field(1, ge=1, description="steps between the starts of training samples")
     busiest: int | None = Field(None, ge=1, description="keep the nodes with the largest training totals")
     country: str | None = Field(None, description="ISO 3166 code (with subdivision: US-NY) whose holidays count")
+    forecast: Literal["nodes", "flows"] = Field(
+        "nodes", description="`flows`: the trips from each of the chosen nodes to each, at most 100 nodes; trips and od"
+    )
     split: Split = Field(Split(), description="training, validation and test")
 
 
@@ -418,8 +421,24 @@ class GcnModel(GraphModel):
     name: Literal["gcn"]
 
 
+class FlowModel(ModelTable):
+    """EvolveGCN with a head for pairs (Pareja et al. 2020), for `task.forecast = "flows"`; it has its own loss."""
+
+    name: Literal["evolvegcn-flows"]
+    variant: Literal["H", "O"] = Field("H", description="O reads the network of the last step alone: a static GCN")
+    graph: Literal["window", "frozen"] = Field(
+        "window", description="the network of each past step, or that of the training mean at every step"
+    )
+    likelihood: Literal["poisson", "negative_binomial", "zero_inflated", "mse"] = Field(
+        "negative_binomial", description="of the counts; mse is the squared error of log(1 + flow)"
+    )
+    hidden: int = Field(32, ge=1, description="width of both graph layers and of the head")
+    profile: int = Field(64, ge=0, description="width of the perceptron of the usual day and week; 0: none")
+
+
 Model = Annotated[
-    RecurrentModel | DLinearModel | StidModel | RegennModel | EvolveGcnModel | GcnModel, Field(discriminator="name")
+    RecurrentModel | DLinearModel | StidModel | RegennModel | EvolveGcnModel | GcnModel | FlowModel,
+    Field(discriminator="name"),
 ]
 
 # ---------------------------------------------------------------- the rest
@@ -432,7 +451,9 @@ class Training(Table):
     )
     learning_rate: float = Field(2e-3, gt=0, description="of AdamW at the start; it falls along a cosine")
     weight_decay: float = Field(0.0, ge=0)
-    loss: Literal["mae", "mse", "huber"] = Field("mae", description="on observed targets")
+    loss: Literal["mae", "mse", "huber"] = Field(
+        "mae", description="on observed targets; a model with a likelihood has its own, and leaves this to yardsticks"
+    )
     loss_scale: Literal["series", "data"] = Field(
         "series",
         description="every series counts alike, in its own spread; or in the data's unit, where the largest rule",
@@ -448,7 +469,15 @@ class Training(Table):
 
 
 Baseline = Literal[
-    "naive", "linear", "seasonal_naive_day", "seasonal_naive_week", "seasonal_naive_year", "ridge", "dlinear", "stid"
+    "naive",
+    "linear",
+    "seasonal_naive_day",
+    "seasonal_naive_week",
+    "seasonal_naive_year",
+    "historical_mean",
+    "ridge",
+    "dlinear",
+    "stid",
 ]
 
 
@@ -501,6 +530,22 @@ class Spec(Table):
             paper = {"learning_rate": 1e-3, "gradient_clip": 10.0}
             return {**raw, "training": {**paper, **raw.get("training", {})}}
         return raw
+
+    @model_validator(mode="after")
+    def flows_are_told(self) -> Self:
+        """Raises ValueError where pairs are asked for, or needed, and can't be had."""
+        if self.task.forecast == "flows":
+            if not isinstance(self.data, TripData | OdData):
+                raise ValueError(f"task.forecast 'flows' needs data of kind trips or od, not {self.data.kind}")
+            if self.task.target != "all":
+                raise ValueError("task.target chooses among inflow and outflow; leave it out where flows are forecast")
+        elif isinstance(self.model, FlowModel):
+            raise ValueError(f"model {self.model.name!r} forecasts pairs; set task.forecast = 'flows'")
+        if isinstance(self.model, FlowModel) and (self.training.compile or self.training.precision != "float32"):
+            raise ValueError(
+                f"training.compile and precision are not for {self.model.name!r}: its graphs are sparse; leave them out"
+            )
+        return self
 
     @property
     def registered_name(self) -> str:
@@ -573,7 +618,7 @@ def _line(detail: ErrorDetails, raw: dict[str, Any]) -> str:
             tag = detail["ctx"]["discriminator"].strip("'")
             return f"{key}.{tag}: missing; allowed: trips, od, long, wide"
         case "value_error" if isinstance(value, dict):  # of a whole table, whose keys don't go together
-            return f"{key}: {detail['ctx']['error']}"
+            return f"{key}: {detail['ctx']['error']}" if key else str(detail["ctx"]["error"])
         case "value_error":
             return f"{key}: {value!r} {detail['ctx']['error']}"
         case "string_pattern_mismatch" if detail["ctx"]["pattern"] == INTERVAL:
@@ -584,14 +629,8 @@ def _line(detail: ErrorDetails, raw: dict[str, Any]) -> str:
 
 UNION_TAGS = (
     {"trips", "od", "long", "wide", "lstm", "gru", "bilstm", "bigru", "dlinear", "stid", "regenn"}
-    | {"evolvegcn", "gcn"}
-    | {
-        "list[str]",
-        "str",
-        "int",
-        "constrained-str",
-        "dict[str,str]",
-    }
+    | {"evolvegcn", "gcn", "evolvegcn-flows"}
+    | {"list[str]", "str", "int", "constrained-str", "dict[str,str]"}
 )
 
 

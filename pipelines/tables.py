@@ -7,23 +7,30 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from pipelines.flow_metrics import TOTALS
 from pipelines.registry import Version
 from pipelines.results import Backtest
 
-SHOWN = ("mae", "rmse", "node_rmse", "mape", "smape", "mase", "msle")
+SHOWN = ("mae", "rmse", "node_rmse", "mape", "smape", "mase", "msle", "cpc")
+SOMETIMES = {"msle", "cpc"}  # of counts, of flows
 
 
 def score_table(result: Backtest) -> str:
-    """Every model of a backtest, the best MAE first, ours marked; then how the intervals held, and the protocol."""
+    """Every model of a backtest, the best MAE first, ours marked; then how the intervals held, and the protocol.
+
+    Of flows, the MAE of each node's outflow and inflow stands beside them: the sums of the pairs' forecasts.
+    """
     total = result.scores.filter((pl.col("horizon") == 0) & (pl.col("variable") == "all")).sort("mae", nulls_last=True)
     table = Table(box=box.SIMPLE_HEAD)
     table.add_column("model")
-    shown = [metric for metric in SHOWN if metric != "msle" or total["msle"].is_finite().any()]  # of counts alone
-    for metric in shown:
+    shown = [metric for metric in SHOWN if metric not in SOMETIMES or total[metric].is_finite().any()]
+    sums = list(TOTALS) if result.are_flows else []
+    for metric in [*shown, *(f"{name}\nmae" for name in sums)]:
         table.add_column(metric, justify="right")
     for row in total.iter_rows(named=True):
         ours = row["model"] == result.model
         figures = [f"{row[m]:.1%}" if m.endswith("mape") else f"{row[m]:,.4g}" for m in shown]
+        figures += [f"{result.total(row['model'], 'mae', name):,.4g}" for name in sums]
         table.add_row(f"{row['model']} *" if ours else row["model"], *figures, style="bold" if ours else None)
     held = ", ".join(f"{found.coverage:.1%} ({name})" for name, found in result.intervals.items())
     level = next(iter(result.intervals.values())).level

@@ -28,6 +28,7 @@ from torch.nn import functional
 
 from data.splits import Ranges, sample_starts
 from data.windows import Batch, WindowSampler, observed_starts
+from models.flow_forecaster import FlowForecaster
 from models.forecaster import Scaled, Scaler
 from models.regenn_reference import ReferenceForecaster
 from pipelines.checkpoint import Progress, load_progress, save_progress, write_whole
@@ -35,7 +36,7 @@ from pipelines.device import choose_device, describe_device
 from pipelines.errors import SpecError, TrainingError
 from pipelines.fingerprint import code_fingerprint
 from pipelines.graphs import static_graph
-from pipelines.prepare import Prepared
+from pipelines.prepare import Prepared, node_distances
 from pipelines.results import History
 from pipelines.spec import GraphModel, Model, Training
 from pipelines.steps import Plan, Step, one_window_a_step, only, shuffled
@@ -47,6 +48,7 @@ from pipelines.zoo import (
     learn_graph,
     relations,
     set_static_graph,
+    tell_distances,
     tell_zero,
 )
 
@@ -158,6 +160,9 @@ def new_network(prepared: Prepared, model: Model, train_end: int) -> Scaled:
         set_static_graph(network, static_graph(model, prepared, train_end))
     scaler = fit_scaler(model, prepared.shape, values, mask, train_end)
     tell_zero(network, scaler)
+    distance_km = node_distances(prepared.panel)
+    if distance_km is not None:
+        tell_distances(network, distance_km)
     return Scaled(network, scaler)
 
 
@@ -278,6 +283,10 @@ class Run:
         return value
 
     def _loss(self, batch: Batch) -> Tensor:
+        network = self.network.network
+        if isinstance(network, FlowForecaster):  # unscaled, and with a likelihood of its own
+            x = (batch.x * batch.mask).float()
+            return network.loss(x, batch.mask, batch.calendar, batch.y, batch.y_mask)
         return self._error(self.scaled, self.network.scaler, batch)
 
     def _part_loss(self, batch: Batch, nodes: Tensor) -> Tensor:

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from models.activation import dead_outputs
 from models.dlinear import DLinear
 from models.evolvegcn import EvolveGCN, EvolveGCNSettings
+from models.flow_forecaster import FlowForecaster, FlowSettings
 from models.forecaster import Scaler
 from models.graph_comparators import StaticGCN
 from models.graph_evolution import cooccurrence_graph
@@ -22,6 +23,7 @@ from models.stid import Stid
 from pipelines.spec import (
     DLinearModel,
     EvolveGcnModel,
+    FlowModel,
     GcnModel,
     GraphModel,
     Model,
@@ -81,13 +83,29 @@ def build(model: Model, shape: Shape) -> nn.Module:
         case GcnModel():
             static = StaticGCN([model.hidden] * (model.layers + 1), directed=_is_directed(model))
             return _paced(model, _on_graph(model, shape, static, 1))
+        case FlowModel():
+            return FlowForecaster(
+                FlowSettings(
+                    variant=model.variant,
+                    graph=model.graph,
+                    likelihood=model.likelihood,
+                    hidden=model.hidden,
+                    profile=model.profile if shape.has_week else 0,
+                ),
+                window=shape.window,
+                horizon=shape.horizon,
+                nodes=shape.nodes,
+            )
 
 
 def fit_scaler(model: Model, shape: Shape, values: Tensor, mask: Tensor, train_end: int) -> Scaler:
     """What scales the data for a network, from the training steps of `values` and `mask` [T, N, F].
 
-    A model that is leaky by name is given all steps, those of the test range too.
+    A model that is leaky by name is given all steps, those of the test range too. A model with a likelihood works in
+    the data's own unit, for a scaled count is no count: its variance is no longer that of the law.
     """
+    if isinstance(model, FlowModel):
+        return Scaler(shape.nodes, shape.variables)
     end = len(values) if model.leaky else train_end
     scaler, seen = Scaler(shape.nodes, shape.variables), (values[:end], mask[:end])
     return scaler.fit_maximum(*seen) if is_reference(model) else scaler.fit(*seen)
@@ -99,7 +117,7 @@ def is_reference(model: Model) -> bool:
 
 
 def learn_graph(network: nn.Module, values: Tensor, mask: Tensor) -> None:
-    """Give a network with a graph the one of the training range, `values` and `mask` [T, N, F] on the original scale.
+    """Give a network the graph, and one of pairs the levels, of the training `values` and `mask` [T, N, F], unscaled.
 
     Of data that are never negative a variable is present where it is positive, else where it was observed.
     """
@@ -108,6 +126,14 @@ def learn_graph(network: nn.Module, values: Tensor, mask: Tensor) -> None:
         present = mask & (values > 0) if not (mask & (values < 0)).any() else mask
         graph = cooccurrence_graph(inner.axes.as_samples(values), inner.axes.as_samples(present))
         inner.set_graph(graph.float())
+    if isinstance(inner, FlowForecaster):
+        inner.learn_from(values, mask)
+
+
+def tell_distances(network: nn.Module, distance_km: Tensor) -> None:
+    """Let a network of pairs know how far its nodes are apart, [N, N]."""
+    if isinstance(network, FlowForecaster):
+        network.set_distances(distance_km)
 
 
 def set_static_graph(network: nn.Module, graph: Tensor) -> None:

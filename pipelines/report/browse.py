@@ -7,6 +7,9 @@ import numpy as np
 import polars as pl
 
 from data.dataset import DataSet
+from data.flow_panel import target_variable
+from data.panel import Panel
+from pipelines.prepare import flows_among
 from pipelines.report.comparison import Comparison, busiest_nodes
 from pipelines.report.figures import numbers, stamps
 from pipelines.report.words import chart_text, lead, lead_times, model_title
@@ -41,7 +44,8 @@ def browse(
     at = at[-cutoffs:]
     first = int(at[0]) + 1
     names, variables = [backtest.nodes[n] for n in rows], [backtest.variables[f] for f in columns]
-    panel = dataset.panel.choose(names, variables)
+    panel = _truth(dataset, backtest).choose(names, variables)
+    called = variables_called(backtest, labels)
     content = {
         "time": stamps(panel.index[first:]),
         "at": [(at + h - first).tolist() for h in leads],
@@ -51,7 +55,7 @@ def browse(
         "ours": chart_text(model_title(backtest.model)),
         "rival": chart_text(model_title(comparison.rival)) if comparison.rival else None,
         "nodes": [chart_text(labels[name], 60) for name in names],
-        "variables": [chart_text(name, 60) for name in variables],
+        "variables": [chart_text(called[name], 60) for name in variables],
         "series": [
             [
                 {
@@ -67,10 +71,21 @@ def browse(
     return Browse(
         content=content,
         nodes=[labels[name] for name in names],
-        variables=variables,
+        variables=[called[name] for name in variables],
         leads=[f"{lead(h, backtest.interval)} ahead" for h in leads],
         cutoffs=cutoffs,
     )
+
+
+def variables_called(backtest: Backtest, labels: dict[str, str]) -> dict[str, str]:
+    """What the page calls each variable: of flows, "to" the label of the node that it stands for."""
+    if not backtest.are_flows:
+        return {name: name for name in backtest.variables}
+    return {target_variable(node): target_variable(labels[node]) for node in backtest.nodes}
+
+
+def _truth(dataset: DataSet, backtest: Backtest) -> Panel:
+    return flows_among(dataset, list(backtest.nodes)) if backtest.are_flows else dataset.panel
 
 
 def _affordable(at: np.ndarray, *, pairs: int, leads: int) -> int:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import polars as pl
 
+from pipelines.metrics import LARGER_IS_BETTER
 from pipelines.report.words import aligned, model_title, number, percent
 from pipelines.results import Backtest
 
@@ -70,9 +71,10 @@ def verdict(comparison: Comparison) -> str:
 
 
 def metrics_of(backtest: Backtest) -> list[str]:
-    """Those of the yardstick table; MSLE of counts alone."""
+    """Those of the yardstick table; MSLE of counts alone, CPC of flows."""
     has_logarithm = any(math.isfinite(backtest.total(model, "msle")) for model in backtest.forecasts)
-    return METRICS if has_logarithm else [metric for metric in METRICS if metric != "msle"]
+    metrics = METRICS if has_logarithm else [metric for metric in METRICS if metric != "msle"]
+    return [*metrics, "cpc"] if backtest.are_flows else metrics
 
 
 @dataclass(frozen=True)
@@ -95,14 +97,17 @@ def table(backtest: Backtest, comparison: Comparison) -> list[Row]:
         metric: dict(zip(scores, aligned(column, shares=metric in SHARES), strict=True))
         for metric, column in columns.items()
     }
-    least = {metric: min(filter(math.isfinite, column), default=None) for metric, column in columns.items()}
+    best = {
+        metric: (max if metric in LARGER_IS_BETTER else min)(filter(math.isfinite, column), default=None)
+        for metric, column in columns.items()
+    }
     order = sorted(scores, key=lambda m: (math.isnan(scores[m]["mae"]), scores[m]["mae"]))
     return [
         Row(
             title=model_title(model),
             is_ours=model == backtest.model,
             cells={metric: cells[metric][model] for metric in metrics},
-            best={metric for metric in metrics if scores[model][metric] == least[metric]},
+            best={metric for metric in metrics if scores[model][metric] == best[metric]},
             ratio=_ratio(scores[model]["mae"], comparison.rival_mae),
         )
         for model in order

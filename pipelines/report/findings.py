@@ -40,7 +40,7 @@ def tiles(dataset: DataSet, backtest: Backtest, comparison: Comparison) -> list[
         Tile(
             "Mean absolute error",
             number(comparison.mae),
-            f"per node and step, {'up to ' if horizon > 1 else ''}{ahead} ahead",
+            f"per {'pair' if backtest.are_flows else 'node'} and step, {'up to ' if horizon > 1 else ''}{ahead} ahead",
         ),
         _rival_tile(comparison),
         Tile(

@@ -112,6 +112,7 @@ def _render(run: Run) -> str:
         figures=charts,
         rows=against.table(run.backtest, run.compared),
         metrics=against.metrics_of(run.backtest),
+        are_flows=run.backtest.are_flows,
         relations=relation_rows(run.explanation) if run.explanation else [],
         footer=_footer(run.spec, run.dataset, run.registered),
         payload=payload(browsed.content, charts.values()),

@@ -18,11 +18,13 @@ MODELS = {
     "evolvegcn-H": "EvolveGCN-H",
     "evolvegcn-O": "EvolveGCN-O",
     "gcn": "GCN",
+    "evolvegcn-flows": "EvolveGCN for flows",
     "ridge": "Ridge regression",
     "naive": "Naive (last value)",
     "linear": "Linear continuation",
     "seasonal_naive_day": "Seasonal naive (day)",
     "seasonal_naive_week": "Seasonal naive (week)",
+    "historical_mean": "Historical mean (hour of the week)",
 }
 NBSP = "\u00a0"
 UNITS = {"m": "minute", "h": "hour", "d": "day", "w": "week", "mo": "month", "q": "quarter", "y": "year"}

@@ -94,7 +94,8 @@ def load(name: str, present: Champion | None = None) -> Champion:
         return present
     stored = store.load(datasets(), newest.name, newest.version)
     flows = stored.flows if predictor.edge_steps else None
-    return Champion(name, version, predictor, predictor.recent(stored.panel), newest.version, flows)
+    history = predictor.recent(predictor.stored(stored))
+    return Champion(name, version, predictor, history, newest.version, flows)
 
 
 def all_versions() -> list[Version]:

@@ -4,7 +4,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models.baselines import Linear, Naive, SeasonalNaive
+from models.baselines import HistoricalMean, Linear, Naive, SeasonalNaive
 
 
 def window(values: list[float], missing: tuple[int, ...] = ()) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
@@ -74,3 +74,25 @@ def test_a_series_unseen_in_the_window_is_forecast_by_what_stands_in():
     assert line.tolist() == [[8.0, 1000.0], [10.0, 1000.0], [12.0, 1000.0]]
     seasonal = SeasonalNaive(3, 4, otherwise=mean)(x, mask, calendar)[0, :, :, 0]
     assert seasonal.tolist() == [[0.0, 1000.0], [2.0, 1000.0], [4.0, 1000.0]]
+
+
+def week_of(hours: int, slots_per_day: int) -> torch.Tensor:
+    """The calendar of consecutive steps from a Monday, [T, 3]."""
+    step = torch.arange(hours)
+    day = (step % slots_per_day).double() / slots_per_day
+    return torch.stack([day, (step // slots_per_day % 7).double(), torch.zeros(hours)], dim=-1).float()
+
+
+@pytest.mark.parametrize("slots_per_day", [1, 3, 24, 48, 96])
+def test_the_historical_mean_is_that_of_the_same_time_of_the_week(slots_per_day: int) -> None:
+    """By numpy, with gaps; a calendar is float32, in which most shares of a day are not exact."""
+    week, draw = 7 * slots_per_day, np.random.default_rng(0)
+    values, mask = draw.normal(size=(3 * week, 2, 1)), draw.random((3 * week, 2, 1)) < 0.7
+    clock = week_of(4 * week, slots_per_day)
+    model = HistoricalMean(slots_per_day, 2, 1).fit(torch.tensor(values), torch.tensor(mask), clock[: 3 * week])
+    x = torch.zeros(1, week, 2, 1)
+    forecast = model(x, x > 0, clock[None, 2 * week :])[0].numpy()
+    seen = np.where(mask, values, np.nan).reshape(3, week, 2, 1)
+    count = (~np.isnan(seen)).sum(axis=0)
+    expected = np.where(count > 0, np.nansum(seen, axis=0) / np.maximum(count, 1), np.nanmean(seen, axis=(0, 1)))
+    np.testing.assert_allclose(forecast, expected)
