@@ -17,7 +17,7 @@ from data.panel import Panel
 from pipelines.artefact import Artefact, describe_artefact, load_artefact, save_artefact
 from pipelines.errors import SpecError
 from pipelines.evaluate import Evaluated, backtest, forecast_at, targets_at
-from pipelines.gate import judge
+from pipelines.gate import champion_score, judge
 from pipelines.graphs import static_graph
 from pipelines.predict import Predictor
 from pipelines.prepare import Prepared, edge_delay, prepare
@@ -280,9 +280,10 @@ def test_a_champion_that_reads_flows_is_compared_with_a_model_that_reads_none(
     prepared = prepare(gru, roads)
     candidate = backtest(gru, prepared, folder=tmp_path, say=QUIET).backtest
     verdict = judge(Registry(), prepared, candidate, present, "1")
-    ours = found.backtest.scores.filter(pl.col("horizon") == 0, pl.col("variable") == "all")
-    mae = ours.filter(pl.col("model") == found.backtest.model)["mae"][0]
-    assert f"against {mae:.4g} of champion 1" in verdict.reason
+    everywhere = np.ones(len(candidate.cutoffs), dtype=bool)
+    theirs = champion_score(prepared, candidate, everywhere, present, "mae")
+    assert theirs == pytest.approx(found.backtest.total(found.backtest.model, "mae"), rel=1e-9)
+    assert f"against {theirs:.4g} of champion 1" in verdict.reason
     without = judge(Registry(), replace(prepared, flows=None), candidate, present, "1")
     assert "reads the flows between the nodes, which these data don't have" in without.reason
 
