@@ -24,6 +24,7 @@ bench: .venv/.ready
 	$(PY) benchmarks/accuracy.py
 	$(PY) benchmarks/regenn.py jhu
 	$(PY) benchmarks/regenn.py speed
+	$(PY) benchmarks/flows.py --seeds 2
 
 setup: .venv/.ready
 
