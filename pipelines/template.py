@@ -88,7 +88,7 @@ timezone = "{timezone}"             # of times without an offset, and of days an
 # window = "auto"            # past steps that the model reads
 # busiest = 30               # only the series with the largest training totals
 # country = "FR"             # whose holidays count; with a subdivision: "US-NY"
-# forecast = "flows"         # of trips and od: every pair of nodes instead of what leaves and reaches each
+# forecast = "nodes"         # or, of trips and od, "flows": every pair of nodes
 # split = {{ validation = 0.1, test = 0.2 }}  # the last part tests; a share, or a number of steps
 
 [model]
