@@ -22,7 +22,9 @@ lint: .venv/.ready
 
 bench: .venv/.ready
 	$(PY) benchmarks/accuracy.py
+	$(PY) benchmarks/graphs.py
 	$(PY) benchmarks/regenn.py jhu
+	$(PY) benchmarks/regenn.py reference
 	$(PY) benchmarks/regenn.py speed
 	$(PY) benchmarks/flows.py --seeds 2
 

@@ -33,7 +33,7 @@ from data.rejections import (
     unknown_zone,
 )
 from data.sources import readable, scan_all
-from data.tally import OUR, REASON, ROWS, tally
+from data.tally import OUR, REASON, ROWS, Tally, tally
 from data.zones import ZoneTable, read_zones, zone_id
 
 NOT_A_NUMBER = "not a number"
@@ -93,22 +93,39 @@ def read_od(
         repeated_hour=repeated_hour,
         known=tuple(static["node"]) if static is not None else None,
     )
+    counted, source_columns = tally_od(files, columns, rules, quarantine_examples)
+    require_few(counted.rejections, counted.rows_read, max_rejected_share)
+    cells = by_step(counted.cells, interval, timezone)
+    return Ingested(
+        panel=_panel(cells, rules, interval, static),
+        flows=flows_of(cells),
+        rows_read=counted.rows_read,
+        rows_used=counted.rows_used,
+        rejections=counted.rejections,
+        source_columns=source_columns,
+        notes=notes_of(counted.cells),
+    )
+
+
+def tally_od(
+    files: Sequence[Path], columns: OdColumns, rules: OdRules, quarantine_examples: int
+) -> tuple[Tally, dict[str, str]]:
+    """The rows by time, source and target or reason; and the columns of the files with their types."""
     keys = {"time": pl.col(TIME), "source": pl.col(SOURCE), "target": pl.col(TARGET)}
     sums = {"weight": pl.col(WEIGHT), REPEATED: pl.col(RESOLVED)}
     with readable(files):
         rows = scan_all(files, columns.names())
         counted = tally(_judge(rows, columns, rules), keys, sums, REASONS, quarantine_examples)
-    require_few(counted.rejections, counted.rows_read, max_rejected_share)
-    cells = counted.cells.with_columns(floor_to(pl.col("time"), interval, timezone), _settled(pl.col("weight")))
-    return Ingested(
-        panel=_panel(cells, rules, interval, static),
-        flows=sum_flows(cells, time="time", weight="weight").with_columns(_whole(cells["weight"])),
-        rows_read=counted.rows_read,
-        rows_used=counted.rows_used,
-        rejections=counted.rejections,
-        source_columns={column: str(dtype) for column, dtype in rows.collect_schema().items()},
-        notes=_notes(counted.cells),
-    )
+    return counted, {column: str(dtype) for column, dtype in rows.collect_schema().items()}
+
+
+def by_step(cells: pl.DataFrame, interval: str, timezone: str) -> pl.DataFrame:
+    return cells.with_columns(floor_to(pl.col("time"), interval, timezone), _settled(pl.col("weight")))
+
+
+def flows_of(cells: pl.DataFrame) -> pl.DataFrame:
+    """Flows: time, source, target, weight, which is whole where all weights are."""
+    return sum_flows(cells, time="time", weight="weight").with_columns(_whole(cells["weight"]))
 
 
 def _judge(rows: pl.LazyFrame, columns: OdColumns, rules: OdRules) -> pl.LazyFrame:
@@ -157,6 +174,6 @@ def _whole(weight: pl.Series) -> pl.Expr:
     return pl.col("weight").cast(pl.Int64 if (weight % 1 == 0).all() else pl.Float64)
 
 
-def _notes(cells: pl.DataFrame) -> dict[str, int]:
+def notes_of(cells: pl.DataFrame) -> dict[str, int]:
     notes = {REPEATED: int(cells[REPEATED].sum()), ADDED: int((cells[ROWS] - 1).sum())}
     return {name: count for name, count in notes.items() if count}

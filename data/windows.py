@@ -23,6 +23,13 @@ class Batch:
     calendar: Tensor  # [B, W + H, 3], known for the future too
     y: Tensor  # [B, H, N, F]
     y_mask: Tensor  # [B, H, N, F]
+    edges: Tensor | None = None  # [B, K, N, N], of the K newest steps of the window, where they are asked for
+
+    @property
+    def inputs(self) -> tuple[Tensor, ...]:
+        """What a forecaster is called with: nothing of the future but its calendar."""
+        known = self.x, self.mask, self.calendar
+        return known if self.edges is None else (*known, self.edges)
 
 
 @dataclass(frozen=True)
@@ -32,16 +39,22 @@ class Series:
     values: Tensor  # [T, N, F] float64, 0 where not observed
     mask: Tensor  # [T, N, F] bool
     calendar: Tensor  # [T, 3]
+    edges: Tensor | None = None  # [T, N, N] float32, the weight from u to v as it is known at each step
 
     @classmethod
-    def of(cls, panel: Panel, calendar: np.ndarray, device: torch.device | str = "cpu") -> "Series":
+    def of(cls, panel: Panel, calendar: np.ndarray, edges: np.ndarray | None = None) -> "Series":
         values = np.where(panel.mask, panel.values, 0.0)
-        arrays = values, panel.mask, calendar.astype(np.float32)
-        return cls(*(torch.from_numpy(np.ascontiguousarray(a)).to(device) for a in arrays))
+        arrays = [values, panel.mask, calendar.astype(np.float32)] + ([] if edges is None else [edges])
+        return cls(*(torch.from_numpy(np.ascontiguousarray(a)) for a in arrays))
 
     @property
     def bytes(self) -> int:
-        return sum(part.nbytes for part in (self.values, self.mask, self.calendar))
+        return sum(part.nbytes for part in self._parts)
+
+    @property
+    def _parts(self) -> tuple[Tensor, ...]:
+        known = self.values, self.mask, self.calendar
+        return known if self.edges is None else (*known, self.edges)
 
     def near(self, device: torch.device, *, free_bytes: int | None = None) -> "Series":
         """On the device where at most half of its free memory goes for it; else where it is: batches are moved."""
@@ -49,7 +62,7 @@ class Series:
             free_bytes = torch.cuda.mem_get_info(device)[0]
         if free_bytes is not None and self.bytes > free_bytes / 2:
             return self
-        return Series(self.values.to(device), self.mask.to(device), self.calendar.to(device))
+        return Series(*(part.to(device) for part in self._parts))
 
 
 def observed_starts(series: Series, starts: range, *, window: int, horizon: int) -> Tensor:
@@ -61,16 +74,30 @@ def observed_starts(series: Series, starts: range, *, window: int, horizon: int)
 
 
 class WindowSampler:
-    """The samples of `series` that begin at `starts`, handed out on `target` (where the series is, by default)."""
+    """The samples of `series` that begin at `starts`, handed out on `target` (where the series is, by default).
+
+    With `edge_steps` above 0 they have the edges of so many newest steps of the window. Raises ValueError where the
+    series has none.
+    """
 
     def __init__(
-        self, series: Series, starts: Tensor, *, window: int, horizon: int, target: torch.device | None = None
+        self,
+        series: Series,
+        starts: Tensor,
+        *,
+        window: int,
+        horizon: int,
+        edge_steps: int = 0,
+        target: torch.device | None = None,
     ) -> None:
+        if edge_steps and series.edges is None:
+            raise ValueError("the series has no edges, which this network reads; give Series.of the flows of each step")
         self.series, self.window, self.horizon = series, window, horizon
         device = series.values.device
         self.target = target or device
         self.starts = starts.to(device)  # [S]
         self._past = torch.arange(window, device=device)
+        self._linked = torch.arange(window - edge_steps, window, device=device)
         self._future = torch.arange(window, window + horizon, device=device)
         self._all = torch.arange(window + horizon, device=device)
 
@@ -82,7 +109,9 @@ class WindowSampler:
         start = self.starts[rows, None]  # [B, 1]
         past, future = start + self._past, start + self._future
         values, mask, calendar = self.series.values, self.series.mask, self.series.calendar
-        parts = values[past], mask[past], calendar[start + self._all], values[future], mask[future]
+        parts = [values[past], mask[past], calendar[start + self._all], values[future], mask[future]]
+        if len(self._linked) and self.series.edges is not None:
+            parts.append(self.series.edges[start + self._linked])
         return Batch(*(part.to(self.target) for part in parts))
 
     def batches(self, size: int, order: Tensor | None = None) -> Iterator[Batch]:

@@ -151,7 +151,7 @@ def check(spec: SpecPath) -> None:
     prepared = prepare(chosen, ingest(chosen, say=typer.echo))
     shape, index, ranges = prepared.shape, prepared.panel.index, prepared.ranges
     typer.echo(
-        f"model       {chosen.model.name}: {shape.window} steps of {prepared.panel.interval} in, {shape.horizon} out"
+        f"model       {chosen.model.label}: {shape.window} steps of {prepared.panel.interval} in, {shape.horizon} out"
     )
     typer.echo(f"series      {describe_series(prepared)}")
     typer.echo(f"observed    {prepared.panel.mask.mean():.1%} of the values")

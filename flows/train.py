@@ -37,7 +37,7 @@ def train(spec: str) -> Training:
     return training_record(dataset, registered)
 
 
-@task(name="train", task_run_name="train {spec.model.name} on {dataset.manifest.name}", cache_policy=NO_CACHE)
+@task(name="train", task_run_name="train {spec.model.label} on {dataset.manifest.name}", cache_policy=NO_CACHE)
 def fit(spec: Spec, dataset: DataSet) -> Trained | State[Trained]:
     trained = experiment.train(spec, dataset, say=say)
     say(score_table(trained.evaluated.backtest))

@@ -1,5 +1,6 @@
 """Which activation ends a network: chosen from the range of the data, and watched for outputs that can't learn."""
 
+from collections.abc import Callable
 from typing import Literal
 
 import torch
@@ -44,7 +45,7 @@ def output_activation(values: Tensor, mask: Tensor) -> Literal["ReLU", "Identity
     return "Identity" if bool((values[mask] < 0).any()) else "ReLU"
 
 
-def dead_outputs(output: nn.Module, before: Tensor) -> Tensor:
+def dead_outputs(output: Callable[[Tensor], Tensor], before: Tensor) -> Tensor:
     """Where an output passes no gradient for any window: `before` the activation [B, ...] to bool [...].
 
     Where all is True the network can't learn at all: a ReLU that only sees negative numbers. Another seed, `Identity`

@@ -16,6 +16,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from models.dense_operator import DenseOperator, dense_row_operators, dense_symmetric_operator
+
 
 @dataclass(frozen=True, eq=False)
 class Operator:
@@ -33,11 +35,11 @@ class Operator:
 class Adjacency:
     """What a graph convolution multiplies by: one operator, or two (along the edges and against them)."""
 
-    operators: tuple[Operator, ...]
+    operators: tuple[Operator | DenseOperator, ...]
 
     @property
     def nodes(self) -> int:
-        return self.operators[0].matrix.shape[0]
+        return self.operators[0].matrix.shape[-1]
 
     @property
     def dtype(self) -> torch.dtype:
@@ -73,6 +75,11 @@ def directed_adjacency(edge_index: Tensor, edge_weight: Tensor | None = None, *,
     return Adjacency((along, against))
 
 
+def dense_adjacency(matrix: Tensor, *, directed: bool) -> Adjacency:
+    """As the two above, of weights in a matrix [..., N, N] that is not checked: row u, column v is from u to v."""
+    return Adjacency(dense_row_operators(matrix) if directed else (dense_symmetric_operator(matrix),))
+
+
 def dense_directed_adjacency(weights: Tensor) -> Adjacency:
     """`directed_adjacency` of B graphs at once, block-diagonal, from `weights` [B, N, N], source to target.
 
@@ -94,23 +101,33 @@ def dense_directed_adjacency(weights: Tensor) -> Adjacency:
 
 
 def block_diagonal(adjacencies: Sequence[Adjacency], nodes: int) -> Adjacency:
-    """Separate graphs as one, each with rows for `nodes` nodes; rows beyond a graph's own are empty."""
+    """Separate sparse graphs as one, each with rows for `nodes` nodes; rows beyond a graph's own are empty."""
+    parts = zip(*(map(_sparse, each.operators) for each in adjacencies), strict=True)
     return Adjacency(
         tuple(
             Operator(
                 _blocks([each.matrix for each in operators], nodes),
                 _blocks([each.transposed for each in operators], nodes),
             )
-            for operators in zip(*(each.operators for each in adjacencies), strict=True)
+            for operators in parts
         )
     )
 
 
-def propagate(operator: Operator, h: Tensor) -> Tensor:
+def _sparse(operator: Operator | DenseOperator) -> Operator:
+    if isinstance(operator, DenseOperator):
+        raise ValueError("dense adjacencies are stacked as a batch of matrices, not as one block diagonal")
+    return operator
+
+
+def propagate(operator: Operator | DenseOperator, h: Tensor) -> Tensor:
     """`operator` times `h` [N, C] or [B, N, C].
 
-    With a batch, the operator is the block diagonal of B graphs, or one graph that all of the batch share.
+    With a batch, the operator is the block diagonal of B graphs, or one graph that all of the batch share; a dense one
+    may have B matrices.
     """
+    if isinstance(operator, DenseOperator):
+        return operator(h)
     if h.dim() == 2:
         return _Product.apply(h, operator)
     batch, nodes, _ = h.shape

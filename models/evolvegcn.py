@@ -21,6 +21,7 @@ import torch
 from torch import Tensor, nn
 
 from models.adjacency import Operator, propagate
+from models.dense_operator import DenseOperator
 from models.graph import Graph
 from models.matrix_recurrence import MatrixGRU, MatrixLSTM, WeightState
 from models.state_policy import Policy, state_to_begin_with
@@ -113,7 +114,7 @@ class EvolvingWeight(nn.Module):
         return WeightState(weight, context)
 
 
-def convolve(operator: Operator, h: Tensor, weight: Tensor) -> Tensor:
+def convolve(operator: Operator | DenseOperator, h: Tensor, weight: Tensor) -> Tensor:
     """A^ H W, in the cheaper order: `h` [..., N, R], `weight` [..., R, C]."""
     rows, columns = weight.shape[-2:]
     return propagate(operator, h @ weight) if columns <= rows else propagate(operator, h) @ weight

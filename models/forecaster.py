@@ -14,16 +14,23 @@ class Forecaster(Protocol):
     """`x` and `mask` [B, W, N, F], `calendar` [B, W + H, 3] -> forecast [B, H, N, F], in the units of `x`.
 
     `mask` is True where observed; elsewhere `x` is 0 and means nothing. The columns of `calendar` are the share of the
-    day gone, the weekday (Monday is 0) and whether it is a holiday. A graph, where a model has one, is the model's own.
+    day gone, the weekday (Monday is 0) and whether it is a holiday. A static graph, where a model has one, is the
+    model's own; a network with the attribute `edge_steps` above 0 is called with a fourth argument, the edges of so
+    many newest steps of the window [B, edge_steps, N, N].
     """
 
     def __call__(self, x: Tensor, mask: Tensor, calendar: Tensor) -> Tensor: ...
 
 
+def edge_steps(network: nn.Module) -> int:
+    """Of how many newest steps a network reads the edges; 0 for all that have no dynamic graph."""
+    return getattr(network, "edge_steps", 0)
+
+
 class Scaler(nn.Module):
     """Location and spread of each series, fitted on the training range and saved with the weights.
 
-    `fit` takes mean and standard deviation; `fit_maximum` zero and the largest size, for networks that must know where
+    `fit` takes mean and standard deviation; `fit_maximum` zero and the largest value, for networks that must know where
     zero is.
 
     In double precision: a meter that reads a billion and moves by ten is constant in single precision. What a network
@@ -50,10 +57,10 @@ class Scaler(nn.Module):
         return self
 
     def fit_maximum(self, values: Tensor, mask: Tensor) -> "Scaler":
-        """From `values` and `mask` [T, N, F], so that zero stays zero. A series of zeros keeps its unit."""
-        largest = (values.double().abs() * mask).amax(0)  # [N, F]
+        """The largest of `values` [T, N, F] where `mask`, at least 1, so that zero stays zero."""
+        observed = torch.where(mask, values.double(), 0.0)
         self.mean.zero_()
-        self.std.copy_(torch.where(largest > 0, largest, torch.ones_like(largest)))
+        self.std.copy_(observed.amax(0).clamp(min=1))
         return self
 
     def of(self, nodes: Tensor) -> "Scaler":
@@ -76,10 +83,11 @@ class Scaled(nn.Module):
     def __init__(self, network: nn.Module, scaler: Scaler) -> None:
         super().__init__()
         self.network, self.scaler = network, scaler
+        self.edge_steps = edge_steps(network)
 
-    def forward(self, x: Tensor, mask: Tensor, calendar: Tensor) -> Tensor:
-        return self.scaler.unscale(self.scaled(x, mask, calendar))
+    def forward(self, x: Tensor, mask: Tensor, calendar: Tensor, *edges: Tensor) -> Tensor:
+        return self.scaler.unscale(self.scaled(x, mask, calendar, *edges))
 
-    def scaled(self, x: Tensor, mask: Tensor, calendar: Tensor) -> Tensor:
+    def scaled(self, x: Tensor, mask: Tensor, calendar: Tensor, *edges: Tensor) -> Tensor:
         """The forecast in standard deviations, which is what a loss compares."""
-        return self.network(self.scaler.scale(x) * mask, mask, calendar)  # [B, H, N, F]
+        return self.network(self.scaler.scale(x) * mask, mask, calendar, *edges)  # [B, H, N, F]

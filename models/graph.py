@@ -13,10 +13,10 @@ from models.adjacency import Adjacency, block_diagonal
 class Graph:
     """One step of a dynamic graph; the next may have other nodes.
 
-    `x` [N, D]; or [B, N, D] for B sequences side by side, whose adjacency is the block diagonal of their B graphs or
-    the one graph that they share. `active` [N] or [B, N] is False for nodes that are not there at this step (None: all
-    are). Raises ValueError for features that are not finite and shapes that do not fit, unless `check` is False, as it
-    must be inside `torch.func.vmap`, where values can't be looked at.
+    `x` [N, D]; or [B, N, D] for B sequences side by side, whose adjacency is the block diagonal of their B graphs, or B
+    dense matrices, or the one graph that they share. `active` [N] or [B, N] is False for nodes that are not there at
+    this step (None: all are). Raises ValueError for features that are not finite and shapes that do not fit, unless
+    `check` is False, as it must be inside `torch.func.vmap`, where values can't be looked at.
     """
 
     x: Tensor

@@ -177,7 +177,7 @@ class RegennForecaster(nn.Module):
     without one every pair of variables is alike, as in a panel without gaps. `predict` is the value, or its change from
     the last observed one, which can be negative. `profile` above 0 is the width of a perceptron that adds what each
     series usually is at the target's time of day and week; the paper's network does not know it. `zero` [N, F] is what
-    the data's zero is after scaling: the output activation counts from there.
+    the data's zero is after scaling: an output by ReLU ends there.
     """
 
     def __init__(
@@ -214,11 +214,16 @@ class RegennForecaster(nn.Module):
         """What the output activation is given, [B, H, N, F]."""
         filled = self.axes.as_samples(fill_forward(x, mask))  # [B, S, W, V]
         ahead = self.network.before_output(filled, self.graph, self.network.hidden_graph(self.graph))
-        forecast = self.axes.as_panel(ahead) - self.zero
+        forecast = self.axes.as_panel(ahead)
         return forecast if self.profile is None else forecast + self.profile(calendar[:, x.shape[1] :])
 
+    def bound(self, before: Tensor) -> Tensor:
+        """The output activation. A shift by `zero` would lose the digits of a series far from it; a maximum doesn't."""
+        output = self.network.output
+        return torch.maximum(before, self.zero) if isinstance(output, nn.ReLU) else output(before)
+
     def forward(self, x: Tensor, mask: Tensor, calendar: Tensor) -> Tensor:
-        forecast = self.network.output(self.before_output(x, mask, calendar)) + self.zero
+        forecast = self.bound(self.before_output(x, mask, calendar))
         return forecast + last_observed(x, mask) if self.predict == "change" else forecast
 
     def evolution_weights(self) -> "EvolutionWeights":

@@ -92,8 +92,12 @@ class ReferenceForecaster(nn.Module):
         graphs = self.reference.graph, self.reference.target_graph
         return self.axes.as_panel(self.network.before_output(samples, *graphs))
 
+    def bound(self, before: Tensor) -> Tensor:
+        """The output activation."""
+        return self.network.output(before)
+
     def forward(self, x: Tensor, mask: Tensor, calendar: Tensor) -> Tensor:
-        return self.network.output(self.before_output(x, mask, calendar))
+        return self.bound(self.before_output(x, mask, calendar))
 
     def evolution_weights(self) -> EvolutionWeights:
         """As `models.regenn.evolution_weights`, of the graphs that forecasts are made with."""

@@ -18,6 +18,7 @@ from torch import nn
 from data.splits import Ranges
 from data.windows import WindowSampler
 from models.baselines import HistoricalMean, Linear, Naive, SeasonalNaive
+from models.forecaster import edge_steps
 from pipelines.errors import TrainingError
 from pipelines.flow_metrics import score_flows
 from pipelines.intervals import Bounds, Calibration, adaptive_bounds, calibrate, measure_intervals, split_bounds
@@ -193,9 +194,11 @@ def forecast_at(network: nn.Module, prepared: Prepared, cutoffs: range | list[in
     """Forecasts [C, H, N, F] of the steps after each cutoff (the last step known); never negative for counts."""
     horizon = prepared.shape.horizon
     starts = torch.tensor(list(cutoffs)) - (window - 1)
-    sampler = WindowSampler(prepared.series, starts, window=window, horizon=horizon)
-    size = max(1, min(CHUNK, CHUNK_VALUES // (window * prepared.shape.nodes * prepared.shape.variables)))
-    parts = [network(batch.x, batch.mask, batch.calendar).numpy() for batch in sampler.batches(size)]
+    read = edge_steps(network)
+    sampler = WindowSampler(prepared.series, starts, window=window, horizon=horizon, edge_steps=read)
+    nodes = prepared.shape.nodes
+    size = max(1, min(CHUNK, CHUNK_VALUES // (window * nodes * prepared.shape.variables + read * nodes**2)))
+    parts = [network(*batch.inputs).numpy() for batch in sampler.batches(size)]
     forecasts = np.concatenate(parts).astype(np.float64)
     return np.maximum(forecasts, 0.0) if prepared.is_count else forecasts
 

@@ -19,7 +19,7 @@ from pipelines.explain import explain
 from pipelines.predict import QUANTILES, Predictor
 from pipelines.prepare import Prepared, prepare
 from pipelines.register import attach_report, find_registered, register
-from pipelines.registry import challenger, champion, client, fetch_forecaster
+from pipelines.registry import champion, client, fetch_forecaster, newest_leaky
 from pipelines.report import write_report
 from pipelines.results import Forecast, Registered
 from pipelines.settings import runs
@@ -72,10 +72,10 @@ def load_champion(name: str, *, uri: str | None = None) -> tuple[Predictor, str]
     return Predictor.load(fetch_forecaster(store, version)), str(version.version)
 
 
-def load_challenger(name: str, *, uri: str | None = None) -> tuple[Predictor, str]:
-    """The newest version that did not become champion."""
+def load_leaky(name: str, *, uri: str | None = None) -> tuple[Predictor, str]:
+    """The newest version that has seen its test range, to be looked at. Raises RegistryError where there is none."""
     store = client(uri)
-    version = challenger(store, name)
+    version = newest_leaky(store, name)
     return Predictor.load(fetch_forecaster(store, version)), str(version.version)
 
 
@@ -91,9 +91,11 @@ def forecast(
 
     A leaky model can't be champion; to be looked at, it is its newest version that forecasts.
     """
-    load = load_challenger if spec.model.leaky else load_champion
+    load = load_leaky if spec.model.leaky else load_champion
     predictor, version = load(spec.registered_name, uri=spec.registry.tracking_uri)
-    frame = predictor.forecast_panel(predictor.stored(dataset), horizon=horizon, nodes=nodes, quantiles=quantiles)
+    frame = predictor.forecast_panel(
+        predictor.stored(dataset), flows=dataset.flows, horizon=horizon, nodes=nodes, quantiles=quantiles
+    )
     cutoff = pd.Timestamp(dataset.panel.index[-1])
     return Forecast(model=predictor.config.label, version=version, cutoff=cutoff, frame=frame)
 

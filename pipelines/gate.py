@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 
 from data.calendar import calendar
+from data.flow_edges import flow_edges
 from data.windows import Series
 from pipelines.artefact import Artefact
 from pipelines.evaluate import forecast_at, mase_unit, targets_at
@@ -72,8 +73,17 @@ def _as_read_by(present: Artefact, prepared: Prepared) -> Prepared:
     """The same task with the champion's own order of nodes (the busiest change places) and its own holidays."""
     config = present.config
     panel = prepared.panel.choose(config.nodes, config.variables)
-    series = Series.of(panel, calendar(panel.index, config.country))
+    series = Series.of(panel, calendar(panel.index, config.country), _edges_for(present, prepared))
     return replace(prepared, panel=panel, series=series, is_count=config.is_count)
+
+
+def _edges_for(present: Artefact, prepared: Prepared) -> np.ndarray | None:
+    """What moved between the champion's own nodes, as late as it was trained to know it."""
+    config = present.config
+    if not present.network.edge_steps or prepared.flows is None:
+        return None
+    delay = config.shape.get("edge_delay", 0)
+    return flow_edges(prepared.flows, prepared.panel.index, config.nodes, delay=delay)
 
 
 def _where(unseen: np.ndarray) -> str:
@@ -95,6 +105,8 @@ def _difference(prepared: Prepared, present: Artefact, unseen: np.ndarray) -> st
     for what, (theirs, ours) in here.items():
         if theirs != ours:
             return f"{what} differ" if what.endswith("s") else f"{what} differs"
+    if present.network.edge_steps and prepared.flows is None:
+        return "it reads the flows between the nodes, which these data don't have"
     if config.shape["window"] > prepared.ranges.validation_end:
         return "its window is longer than the history before the test range"
     if not unseen.any():

@@ -22,6 +22,7 @@ from data.dataset import DataSet, Ingested, Manifest, Rejections
 from data.errors import StoreProblem, TooManyRejected
 from data.od import OdColumns, read_od
 from data.series import read_long, read_wide
+from data.series_edges import with_edges
 from data.sources import find_files, sha256
 from data.treatment import Stretch
 from data.trips import TripColumns, read_trips
@@ -69,6 +70,7 @@ class Sources:
     """The files of a spec: `files` by variable (one entry where the files don't say), and what identifies them."""
 
     files: dict[str, list[Path]]
+    edges: list[Path]
     zones: ZoneTable | None
     hashes: dict[str, str]  # name -> sha256
     recipe: str
@@ -92,9 +94,12 @@ def _sources(spec: Spec) -> Sources:
     named = data.files if isinstance(data.files, dict) else {getattr(data, "variable", "y"): data.files}
     files = {variable: find_files(_resolved(paths, spec.folder)) for variable, paths in named.items()}
     zones = _zone_table(data, spec.folder)
-    everything = [file for paths in files.values() for file in paths] + ([zones.file] if zones else [])
+    between = data.edges.files if isinstance(data, LongData | WideData) and data.edges else []
+    edges = find_files(_resolved(between, spec.folder)) if between else []
+    everything = [file for paths in files.values() for file in paths] + edges + ([zones.file] if zones else [])
     return Sources(
         files=files,
+        edges=edges,
         zones=zones,
         hashes={_name(file, spec.folder): sha256(file) for file in everything},
         recipe=f"{spec.digest('data')}-{code_fingerprint('data')}",
@@ -138,7 +143,7 @@ def _stored(spec: Spec, sources: Sources, say: Say) -> DataSet | None:
 
 def _read(spec: Spec, sources: Sources) -> Ingested:
     try:
-        ingested = _read_kind(spec.data, sources)
+        ingested = _with_edges(_read_kind(spec.data, sources), spec.data, sources)
     except TooManyRejected as error:
         place = _quarantine(spec, sources, error.rejections)
         where = f"; examples are in {place}" if place else ""
@@ -172,6 +177,14 @@ def _read_kind(data: Data, sources: Sources) -> Ingested:
             return read_wide(
                 sources.files, **data.columns.model_dump(), **_of_series(data), zones=sources.zones, **rules
             )
+
+
+def _with_edges(ingested: Ingested, data: Data, sources: Sources) -> Ingested:
+    """The series with what moved between them, where a file tells that."""
+    if not isinstance(data, LongData | WideData) or data.edges is None:
+        return ingested
+    rules = data.model_dump(include={"repeated_hour", "max_rejected_share", "quarantine_examples"})
+    return with_edges(ingested, sources.edges, OdColumns(**data.edges.columns.model_dump()), **rules)
 
 
 def _of_series(data: LongData | WideData) -> dict[str, Any]:

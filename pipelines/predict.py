@@ -13,6 +13,7 @@ from data.calendar import calendar
 from data.clock import read_instants
 from data.dataset import DataSet
 from data.errors import DataError
+from data.flow_edges import flow_edges
 from data.panel import Panel
 from data.regular import floor_to, steps_after, steps_until
 from pipelines.artefact import Artefact, load_artefact
@@ -29,6 +30,7 @@ class Predictor:
     def __init__(self, artefact: Artefact) -> None:
         self.config = artefact.config
         self.network, self.calibration = artefact.network, artefact.calibration
+        self.edge_steps = self.network.edge_steps
 
     @classmethod
     def load(cls, folder: Path) -> "Predictor":
@@ -48,22 +50,30 @@ class Predictor:
         in it is treated as in training. Gives unique_id, ds, variable, lead_time (steps), forecast, and a column for
         each quantile (`q05` for 0.05).
 
-        Raises DataError for a missing column, an unknown node, an empty window, a horizon or a quantile out of reach.
+        Raises DataError for a missing column, an unknown node, an empty window, a horizon or a quantile out of reach,
+        and where the model reads flows between the nodes, which observations don't have.
         """
         values, mask, cutoff = self.window(fresh=observations)
-        return self.forecast_window(values, mask, cutoff, horizon=horizon, nodes=nodes, quantiles=quantiles)
+        edges = self.edges(cutoff)
+        return self.forecast_window(
+            values, mask, cutoff, edges=edges, horizon=horizon, nodes=nodes, quantiles=quantiles
+        )
 
     def forecast_panel(
         self,
         panel: Panel,
         *,
+        flows: pl.DataFrame | None = None,
         horizon: int | None = None,
         nodes: Sequence[str] | None = None,
         quantiles: Sequence[float] = QUANTILES,
     ) -> pl.DataFrame:
-        """The same from the newest window of a stored data set."""
+        """The same from the newest window of a stored data set, and its flows where the model reads them."""
         values, mask, cutoff = self.window(history=panel)
-        return self.forecast_window(values, mask, cutoff, horizon=horizon, nodes=nodes, quantiles=quantiles)
+        edges = self.edges(cutoff, history=panel, flows=flows)
+        return self.forecast_window(
+            values, mask, cutoff, edges=edges, horizon=horizon, nodes=nodes, quantiles=quantiles
+        )
 
     def forecast_window(
         self,
@@ -71,27 +81,29 @@ class Predictor:
         mask: np.ndarray,
         cutoff: pd.Timestamp,
         *,
+        edges: np.ndarray | None = None,
         horizon: int | None,
         nodes: Sequence[str] | None,
         quantiles: Sequence[float],
     ) -> pl.DataFrame:
-        """From `values` and `mask` [W, N, F] that end at `cutoff`, the last step known."""
+        """From `values` and `mask` [W, N, F], and `edges` [K, N, N] where the model reads them (`self.edges`), that end
+        at `cutoff`, the last step known."""
         steps = self._checked_horizon(horizon)
         chosen = self._checked_nodes(nodes)
         _check_quantiles(quantiles)
         future = steps_after(cutoff, self.config.interval, self.config.shape["horizon"])
         past = steps_until(cutoff, self.config.interval, len(values))
         clock = calendar(pd.DatetimeIndex(past.append(future)), self.config.country)
-        point = self._point(values, mask, clock)  # [H, N, F]
+        point = self._point(values, mask, clock, edges)  # [H, N, F]
         columns = {"forecast": point} | {
             quantile_name(q): self._not_below_zero(point + self.calibration.residual(q)) for q in quantiles
         }
         return self._frame(columns, future, steps, chosen)
 
     @torch.no_grad()
-    def _point(self, values: np.ndarray, mask: np.ndarray, clock: np.ndarray) -> np.ndarray:
-        x = torch.from_numpy(np.where(mask, values, 0.0))[None]
-        forecast = self.network(x, torch.from_numpy(mask)[None], torch.from_numpy(clock)[None])[0]
+    def _point(self, values: np.ndarray, mask: np.ndarray, clock: np.ndarray, edges: np.ndarray | None) -> np.ndarray:
+        known = [np.where(mask, values, 0.0), mask, clock] + ([] if edges is None else [edges])
+        forecast = self.network(*(torch.from_numpy(part)[None] for part in known))[0]
         return self._not_below_zero(forecast.double().numpy())
 
     def _not_below_zero(self, values: np.ndarray) -> np.ndarray:
@@ -118,6 +130,29 @@ class Predictor:
         if not mask.any():
             raise DataError("no observation in the window that the model reads; give values for its newest steps")
         return values, mask, cutoff
+
+    def edges(
+        self, cutoff: pd.Timestamp, *, history: Panel | None = None, flows: pl.DataFrame | None = None
+    ) -> np.ndarray | None:
+        """What the model knows at `cutoff` of the flows of a stored data set, [K, N, N]; None if it reads none.
+
+        Raises DataError where flows are needed and not stored up to the cutoff.
+        """
+        if not self.edge_steps:
+            return None
+        if history is None or flows is None:
+            raise DataError(
+                f"{self.config.name} reads what moves between the nodes, which observations alone don't tell; forecast "
+                "from its stored data set: `flockcast forecast`, or POST /v1/forecasts without observations"
+            )
+        if history.index[-1] < cutoff:
+            raise DataError(
+                f"the flows between the nodes end at {history.index[-1].isoformat()}, before the newest observation at "
+                f"{cutoff.isoformat()}; send none that is newer, or ingest newer data"
+            )
+        delay = self.config.shape.get("edge_delay", 0)
+        steps = steps_until(cutoff, self.config.interval, self.edge_steps + delay)
+        return flow_edges(flows, steps, self.config.nodes, delay=delay)[delay:]
 
     def stored(self, dataset: DataSet) -> Panel:
         """What of a stored data set the model is about: its panel, or the newest flows between its nodes."""

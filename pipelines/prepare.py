@@ -4,6 +4,7 @@ Everything that is worked out from values (the busiest nodes, the default form o
 alone.
 """
 
+import math
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -14,6 +15,7 @@ from data.calendar import calendar
 from data.dataset import DataSet
 from data.distance_graph import distance_km
 from data.errors import DataError
+from data.flow_edges import flow_edges
 from data.flow_panel import pair_panel
 from data.panel import Panel
 from data.regular import absolute_step
@@ -21,7 +23,8 @@ from data.splits import Ranges, cut_ranges
 from data.windows import Series
 from models.activation import output_activation
 from pipelines.errors import SpecError
-from pipelines.spec import OdData, Spec, Task, TripData
+from pipelines.given_graph import given_graph
+from pipelines.spec import GraphModel, OdData, Spec, Task, TripData
 from pipelines.zoo import Shape
 
 MINUTES_A_DAY = 1440
@@ -44,6 +47,8 @@ class Prepared:
     is_count: bool  # counts are never negative, and so are their forecasts
     dataset_version: str
     notes: tuple[str, ...] = ()
+    flows: pl.DataFrame | None = None  # between all nodes of the data set, for whoever reads them
+    given: torch.Tensor | None = None  # [N, N], the graph of a list of edges
     are_flows: bool = False  # the variables are the nodes again, as targets
 
 
@@ -65,7 +70,8 @@ def prepare(spec: Spec, dataset: DataSet) -> Prepared:
     are_flows = spec.task.forecast == "flows"
     if are_flows:
         panel = flows_among(dataset, list(panel.nodes))
-    series = Series.of(panel, clock)
+    delay = edge_delay(spec)
+    series = Series.of(panel, clock, _edges(spec, dataset, panel, delay))
     training = series.values[: ranges.train_end], series.mask[: ranges.train_end]
     return Prepared(
         panel=panel,
@@ -80,6 +86,7 @@ def prepare(spec: Spec, dataset: DataSet) -> Prepared:
             has_week="week" in seasons,
             predict="change" if persistence_is_closer(*training, horizon=horizon) else "value",
             output=output_activation(*training),
+            edge_delay=delay,
         ),
         stride=spec.task.stride,
         seasons=seasons,
@@ -87,8 +94,43 @@ def prepare(spec: Spec, dataset: DataSet) -> Prepared:
         is_count=isinstance(spec.data, TripData | OdData) or spec.data.values == "counts",
         dataset_version=dataset.manifest.version,
         notes=notes,
+        flows=dataset.flows,
+        given=given_graph(spec, dataset.panel.nodes, panel.nodes),
         are_flows=are_flows,
     )
+
+
+def edge_delay(spec: Spec) -> int:
+    """After how many steps the model may know a flow: a trip is counted when it begins, and its target is known when
+    it ends."""
+    if not isinstance(spec.model, GraphModel) or spec.model.graph not in ("flows", "flows-mean"):
+        return 0
+    if spec.model.edge_delay != "auto":
+        return spec.model.edge_delay
+    if not isinstance(spec.data, TripData):
+        return 0
+    return math.ceil(spec.data.max_trip_hours / shortest_step_hours(spec.data.interval))
+
+
+def shortest_step_hours(interval: str) -> float:
+    """Of a day that has 23 hours where the clock changes, of February, ..."""
+    step = absolute_step(interval)
+    if step is not None:
+        return step.total_seconds() / 3600
+    number, unit = int("".join(c for c in interval if c.isdigit())), interval.lstrip("0123456789")
+    return number * {"d": 24, "w": 168, "mo": 672, "q": 2160, "y": 8760}[unit] - 1
+
+
+def _edges(spec: Spec, dataset: DataSet, panel: Panel, delay: int) -> np.ndarray | None:
+    """[T, N, N] where the model reads flows; else they are left where they are."""
+    if not isinstance(spec.model, GraphModel) or spec.model.graph not in ("flows", "flows-mean"):
+        return None
+    if dataset.flows is None:
+        raise SpecError(
+            f"model.graph: {spec.model.graph!r} needs what moves between the nodes: data of kind trips or od has it, "
+            "series get it from [data.edges]; else choose graph 'correlation', 'distance', 'nearest' or 'given'"
+        )
+    return flow_edges(dataset.flows, panel.index, panel.nodes, delay=delay)
 
 
 def flows_among(dataset: DataSet, nodes: list[str], *, last: int | None = None) -> Panel:

@@ -15,7 +15,7 @@ import polars as pl
 
 from data.dataset import DataSet
 from pipelines.artefact import Config, describe_artefact, load_artefact, save_artefact
-from pipelines.errors import RegistryError
+from pipelines.errors import RegistryError, StoreError
 from pipelines.evaluate import Evaluated
 from pipelines.explain import explain, relation_metrics, relation_table, relations_by_epoch
 from pipelines.fingerprint import code_fingerprint, git_revision
@@ -65,8 +65,7 @@ def register(spec: Spec, dataset: DataSet, prepared: Prepared, evaluated: Evalua
     store = client(spec.registry.tracking_uri)
     name = spec.registered_name
     present = champion(store, name)
-    artefact = load_artefact(fetch_forecaster(store, present)) if present else None
-    verdict = judge(spec.registry, prepared, evaluated.backtest, artefact, present.version if present else "")
+    verdict = _verdict(store, spec, prepared, evaluated, present)
     run_name = f"{spec.model.label} {dataset.manifest.version}"
     with logging_to(store):
         with mlflow.start_run(experiment_id=_experiment(store, spec.name), run_name=run_name) as run:
@@ -79,6 +78,21 @@ def register(spec: Spec, dataset: DataSet, prepared: Prepared, evaluated: Evalua
         store.set_registered_model_alias(name, CHALLENGER, entry.version)
     alias: Alias = CHAMPION if verdict.is_champion else CHALLENGER
     return Registered(name, str(entry.version), alias, run.info.run_id, store.tracking_uri, verdict.reason)
+
+
+def _verdict(
+    store: "MlflowClient", spec: Spec, prepared: Prepared, evaluated: Evaluated, present: "ModelVersion | None"
+) -> Verdict:
+    """A champion whose files this version of flockcast can't read serves nobody, and so is replaced."""
+    result = evaluated.backtest
+    alone = judge(spec.registry, prepared, result, None, "")
+    if present is None or not alone.is_champion:
+        return alone
+    try:
+        artefact = load_artefact(fetch_forecaster(store, present))
+    except StoreError as error:
+        return Verdict(True, f"champion: version {present.version} before it can't be read: {error}")
+    return judge(spec.registry, prepared, result, artefact, present.version)
 
 
 @contextmanager
@@ -209,7 +223,8 @@ def _log_model(spec: Spec, prepared: Prepared, evaluated: Evaluated) -> "ModelIn
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch) / "forecaster"
         save_artefact(folder, config, evaluated)
-        example = newest_window(prepared)
+        # MLflow would try it, and a table of observations has no flows
+        example = None if evaluated.fitted.network.edge_steps else newest_window(prepared)
         return mlflow.pyfunc.log_model(
             name="model",
             python_model=str(MODEL_CODE),
@@ -217,6 +232,7 @@ def _log_model(spec: Spec, prepared: Prepared, evaluated: Evaluated) -> "ModelIn
             signature=_signature(config),
             input_example=example,
             pip_requirements=[f"flockcast=={version('flockcast')}"],
+            metadata={"model": spec.model.label, "leaky": spec.model.leaky},
         )
 
 

@@ -65,20 +65,27 @@ def versions(name: str | None = None, *, uri: str | None = None) -> list[Version
 
 
 def champion(store: "MlflowClient", name: str) -> "ModelVersion | None":
-    """The version that serves; None where the model, or the alias, is unknown."""
+    """The version that serves; None where the model, or the alias, is unknown.
+
+    A leaky version is none, even if the alias was set on it behind our back.
+    """
     from mlflow.exceptions import MlflowException
 
     try:
-        return store.get_model_version_by_alias(name, CHAMPION)
+        found = store.get_model_version_by_alias(name, CHAMPION)
     except MlflowException as error:
         if error.error_code in ABSENT:
             return None
         raise RegistryUnreachable(f"can't ask the MLflow store for the champion of {name}: {error}") from error
+    return None if LEAKY in found.tags else found
 
 
-def challenger(store: "MlflowClient", name: str) -> "ModelVersion":
-    """The newest version that did not become champion. Raises MlflowException where there is none."""
-    return store.get_model_version_by_alias(name, CHALLENGER)
+def newest_leaky(store: "MlflowClient", name: str) -> "ModelVersion":
+    """The newest version that has seen its test range. Raises RegistryError where there is none."""
+    found = store.search_model_versions(f"name = '{name}' and tags.`{LEAKY}` = '1'")
+    if not found:
+        raise RegistryError(f"{name} has no leaky version yet; train one with `flockcast train`")
+    return max(found, key=lambda version: int(version.version))
 
 
 def crown(store: "MlflowClient", name: str, version: str) -> None:

@@ -95,7 +95,13 @@ def answer(champion: Champion, request: ForecastRequest) -> ForecastAnswer:
     predictor = champion.predictor
     values, mask, cutoff = predictor.window(history=champion.history, fresh=request.fresh(predictor.config.variables))
     frame = predictor.forecast_window(
-        values, mask, cutoff, horizon=request.horizon, nodes=request.nodes, quantiles=request.quantiles
+        values,
+        mask,
+        cutoff,
+        edges=predictor.edges(cutoff, history=champion.history, flows=champion.flows),
+        horizon=request.horizon,
+        nodes=request.nodes,
+        quantiles=request.quantiles,
     )
     return ForecastAnswer(
         data_set=champion.name,

@@ -122,11 +122,19 @@ class OdData(DataBase):
     interval: str = Field("1h", pattern=INTERVAL, description="counts are added up in steps of this length")
 
 
+class Edges(Table):
+    """What moved between the series, step by step: edges for models that read them. One row per time and pair."""
+
+    files: str | list[str] = Field(description="CSV, TSV (also gz) or Parquet: a path, a glob, or several")
+    columns: OdColumns = Field(OdColumns(), description="which columns mean what; the ends are ids of series")
+
+
 class SeriesBase(DataBase):
     interval: str = Field("auto", pattern=INTERVAL, description="15m, 1h, 1d, 1w, 1mo, ...; auto finds it in the data")
     values: Literal["counts", "real"] = Field("real", description="counts are never negative; real values may be")
     difference: bool = Field(False, description="turn running totals into what came anew in each step")
     unobserved: list[Unobserved] = Field([], description="stretches in which values mean 'not reported'")
+    edges: Edges | None = Field(None, description="what moved between the series")
 
 
 class LongData(SeriesBase):
@@ -258,13 +266,13 @@ class RegennModel(ModelTable):
     name: Literal["regenn"]
     mode: Literal["default", "reference"] = Field(
         "default",
-        description="`reference` is the paper's code to the letter, for comparison: a graph summed up over the first "
+        description="`reference` trains as the paper's code, for comparison: a graph summed up over the first "
         "epoch, a stale target graph, one window a step and batch_size nodes (auto: 32), the loss on the data's scale",
     )
     normalisation: Literal["training", "leaky"] = Field(
         "training",
-        description="`leaky` scales by the largest value of the whole series, the test range too, as the paper did; in "
-        "mode `reference` alone, and never champion",
+        description="`leaky` scales by the largest value of the whole series, the test range too, as the paper could; "
+        "in mode `reference` alone, and never champion",
     )
     samples: Literal["auto", "nodes", "none"] = Field(
         "auto",
@@ -326,6 +334,93 @@ class RegennModel(ModelTable):
         return self
 
 
+class GraphModel(ModelTable):
+    """What the models have in common that read a graph of the nodes."""
+
+    graph: Literal["flows", "flows-mean", "correlation", "distance", "nearest", "given"] = Field(
+        "flows",
+        description="`flows`: what moves between the nodes, another graph at every step, of kind trips or od or from "
+        "[data.edges]; `flows-mean`: its mean over training; `correlation` of the series in training; `distance` and "
+        "`nearest` by the coordinates of the zone table; `given`: a list of edges",
+    )
+    edges: str | None = Field(
+        None, description="of graph `given`: a file with the columns source, target and, where edges differ, weight"
+    )
+    threshold: float | None = Field(
+        None,
+        gt=0,
+        le=1,
+        description="least weight of an edge: of graph `correlation` (0.5 by default), and of the kernel of `distance` "
+        "(0.1)",
+    )
+    sigma_km: float | None = Field(
+        None, gt=0, description="width of the kernel of graph `distance`; the standard deviation of all by default"
+    )
+    neighbours: int = Field(5, ge=1, description="of each node in graph `nearest`")
+    edge_delay: int | Literal["auto"] = Field(
+        "auto",
+        description="steps until a flow is known; auto is what the longest trip (data.max_trip_hours) takes, as a trip "
+        "is counted when it begins and its target is known when it ends, and 0 for other data",
+    )
+    lags: int = Field(4, ge=1, description="newest values of a node that are its features at a step")
+    hidden: int = Field(32, ge=1, description="width of the embeddings")
+    layers: int = Field(2, ge=1, description="graph convolutions on top of each other")
+    dropout: float = Field(0.1, ge=0, lt=1, description="share that is dropped in training before the output")
+    predict: Predict = PREDICT
+    profile: int = PROFILE
+
+    @field_validator("edge_delay", mode="before")
+    @classmethod
+    def is_a_delay(cls, delay: Any) -> Any:
+        if delay != "auto" and (not isinstance(delay, int) or isinstance(delay, bool) or delay < 0):
+            raise ValueError("is no number of steps; allowed: a whole number from 0, or 'auto'")
+        return delay
+
+    @model_validator(mode="after")
+    def edges_are_given_where_read(self) -> Self:
+        if (self.graph == "given") != (self.edges is not None):
+            raise ValueError("graph 'given' and the key edges, its file, go together")
+        return self
+
+    @property
+    def is_dynamic(self) -> bool:
+        return self.graph == "flows"
+
+    @property
+    def label(self) -> str:
+        return f"{self.name} ({self.graph})"
+
+
+class EvolveGcnModel(GraphModel):
+    """EvolveGCN: graph convolutions whose weights evolve from step to step (Pareja et al. 2020)."""
+
+    name: Literal["evolvegcn"]
+    variant: Literal["H", "O"] = Field(
+        "H", description="H evolves by what the nodes show; O by itself alone, so that it is a static GCN (see docs)"
+    )
+    rnn: Literal["gru", "lstm"] = Field("gru", description="the cell that evolves the weights")
+    remedy: Literal["none", "closed_gate", "residual", "keep_norm"] = Field(
+        "keep_norm", description="against weights that shrink to nothing on the way"
+    )
+    snapshots: int = Field(8, ge=1, description="newest steps of the window over which the weights evolve")
+
+    @property
+    def label(self) -> str:
+        return f"{self.name}-{self.variant} ({self.graph})"
+
+    @model_validator(mode="after")
+    def remedy_fits_the_cell(self) -> Self:
+        if self.remedy == "closed_gate" and self.rnn == "lstm":
+            raise ValueError("the LSTM has no update gate to close; choose remedy 'residual' or 'keep_norm'")
+        return self
+
+
+class GcnModel(GraphModel):
+    """A GCN with ordinary weights on the newest step's graph (Kipf and Welling 2017): EvolveGCN's yardstick."""
+
+    name: Literal["gcn"]
+
+
 class FlowModel(ModelTable):
     """EvolveGCN with a head for pairs (Pareja et al. 2020), for `task.forecast = "flows"`; it has its own loss."""
 
@@ -341,7 +436,10 @@ class FlowModel(ModelTable):
     profile: int = Field(64, ge=0, description="width of the perceptron of the usual day and week; 0: none")
 
 
-Model = Annotated[RecurrentModel | DLinearModel | StidModel | RegennModel | FlowModel, Field(discriminator="name")]
+Model = Annotated[
+    RecurrentModel | DLinearModel | StidModel | RegennModel | EvolveGcnModel | GcnModel | FlowModel,
+    Field(discriminator="name"),
+]
 
 # ---------------------------------------------------------------- the rest
 
@@ -422,6 +520,15 @@ class Spec(Table):
     def model_has_a_name(cls, raw: Any) -> Any:
         if isinstance(raw, dict) and isinstance(raw.get("model"), dict):
             return {**raw, "model": {"name": "gru", **raw["model"]}}
+        return raw
+
+    @model_validator(mode="before")
+    @classmethod
+    def reference_is_trained_as_in_the_paper(cls, raw: Any) -> Any:
+        """What [training] leaves out, where it decides a step."""
+        if isinstance(raw, dict) and isinstance(raw.get("model"), dict) and raw["model"].get("mode") == "reference":
+            paper = {"learning_rate": 1e-3, "gradient_clip": 10.0}
+            return {**raw, "training": {**paper, **raw.get("training", {})}}
         return raw
 
     @model_validator(mode="after")
@@ -520,14 +627,11 @@ def _line(detail: ErrorDetails, raw: dict[str, Any]) -> str:
             return f"{key}: {value!r}: {detail['msg'][0].lower() + detail['msg'][1:]}"
 
 
-UNION_TAGS = {"trips", "od", "long", "wide", "lstm", "gru", "bilstm", "bigru", "dlinear", "stid", "regenn"} | {
-    "evolvegcn-flows",
-    "list[str]",
-    "str",
-    "int",
-    "constrained-str",
-    "dict[str,str]",
-}
+UNION_TAGS = (
+    {"trips", "od", "long", "wide", "lstm", "gru", "bilstm", "bigru", "dlinear", "stid", "regenn"}
+    | {"evolvegcn", "gcn", "evolvegcn-flows"}
+    | {"list[str]", "str", "int", "constrained-str", "dict[str,str]"}
+)
 
 
 def _allowed(place: list[Any], raw: dict[str, Any]) -> list[str]:

@@ -88,11 +88,12 @@ timezone = "{timezone}"             # of times without an offset, and of days an
 # window = "auto"            # past steps that the model reads
 # busiest = 30               # only the series with the largest training totals
 # country = "FR"             # whose holidays count; with a subdivision: "US-NY"
-# forecast = "nodes"         # or, of trips and od, "flows": every pair of nodes
+# forecast = "nodes"         # of trips and od also "flows": every pair instead of what leaves and reaches each node
 # split = {{ validation = 0.1, test = 0.2 }}  # the last part tests; a share, or a number of steps
 
 [model]
-name = "gru"                 # "lstm", "gru", "bilstm", "bigru", "regenn", "dlinear", "stid"; of flows "evolvegcn-flows"
+name = "gru"                 # "lstm", "gru", "bilstm", "bigru", "regenn", "evolvegcn", "gcn", "dlinear", "stid"
+                             # and, where task.forecast = "flows", "evolvegcn-flows"
 # hidden = 128
 # dropout = 0.2
 

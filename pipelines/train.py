@@ -35,18 +35,29 @@ from pipelines.checkpoint import Progress, load_progress, save_progress, write_w
 from pipelines.device import choose_device, describe_device
 from pipelines.errors import SpecError, TrainingError
 from pipelines.fingerprint import code_fingerprint
+from pipelines.graphs import static_graph
 from pipelines.prepare import Prepared, node_distances
 from pipelines.results import History
-from pipelines.spec import Model, Training
+from pipelines.spec import GraphModel, Model, Training
 from pipelines.steps import Plan, Step, one_window_a_step, only, shuffled
-from pipelines.zoo import build, dead_share, fit_scaler, is_reference, learn_graph, relations, tell_distances, tell_zero
+from pipelines.zoo import (
+    build,
+    dead_share,
+    fit_scaler,
+    is_reference,
+    learn_graph,
+    relations,
+    set_static_graph,
+    tell_distances,
+    tell_zero,
+)
 
 LOSSES: dict[str, Callable[..., Tensor]] = {
     "mae": functional.l1_loss,
     "mse": functional.mse_loss,
     "huber": functional.huber_loss,
 }
-Forward = Callable[[Tensor, Tensor, Tensor], Tensor]
+Forward = Callable[..., Tensor]  # of a batch's inputs
 CHECKPOINT, WEIGHTS, HISTORY, RELATIONS = (
     "checkpoint.pt",
     "weights.safetensors",
@@ -56,9 +67,9 @@ CHECKPOINT, WEIGHTS, HISTORY, RELATIONS = (
 DECISIVE_CODE = (
     "data",
     "models",
-    *(f"pipelines/{name}.py" for name in ("checkpoint", "prepare", "steps", "train", "zoo")),
+    *(f"pipelines/{name}.py" for name in ("checkpoint", "given_graph", "graphs", "prepare", "steps", "train", "zoo")),
 )
-LOOKED_AT = 256  # samples on which a start is judged
+LOOKED_AT = 64  # samples on which a start is judged
 UNREADABLE = (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError)  # what a damaged file raises
 
 
@@ -84,6 +95,7 @@ def training_key(prepared: Prepared, ranges: Ranges, model: Model, training: Tra
         "stride": prepared.stride,
         "country": prepared.country,
         "ranges": asdict(ranges),
+        "given": None if prepared.given is None else hashlib.sha256(prepared.given.numpy().tobytes()).hexdigest(),
         "model": model.model_dump(mode="json"),
         "training": {**decisive, "device": choose_device(training.device).type},
         "code": code_fingerprint(*DECISIVE_CODE),
@@ -115,16 +127,16 @@ def fit(
         try:
             weights, history = _loaded(copy.deepcopy(network), place), _read_history(place)
             earlier = Fitted(weights, history, key, reused=True, relations=_read_relations(place))
-            say(f"{model.name}: unchanged since it was trained, re-used ({key})")
+            say(f"{model.label}: unchanged since it was trained, re-used ({key})")
             return earlier
         except UNREADABLE as error:
-            say(f"{model.name}: what an equal run left in {place} can't be read, so it is trained anew: {error}")
+            say(f"{model.label}: what an equal run left in {place} can't be read, so it is trained anew: {error}")
     try:
         run = Run(prepared, network, model, training, ranges, place, say)
-        history = run.to_the_end(model.name)
+        history = run.to_the_end(model.label)
     except torch.OutOfMemoryError:
         raise TrainingError(
-            f"{model.name} ran out of memory on {describe_device(choose_device(training.device))}; "
+            f"{model.label} ran out of memory on {describe_device(choose_device(training.device))}; "
             f"lower training.batch_size (now {training.batch_size}) or model.hidden"
         ) from None
     write_whole(place / WEIGHTS, lambda file: save_file(run.progress.best_weights, file))
@@ -144,6 +156,8 @@ def new_network(prepared: Prepared, model: Model, train_end: int) -> Scaled:
         raise SpecError(f"model: {error}") from None
     values, mask = prepared.series.values, prepared.series.mask
     learn_graph(network, values[:train_end], mask[:train_end])
+    if isinstance(model, GraphModel) and not model.is_dynamic:
+        set_static_graph(network, static_graph(model, prepared, train_end))
     scaler = fit_scaler(model, prepared.shape, values, mask, train_end)
     tell_zero(network, scaler)
     distance_km = node_distances(prepared.panel)
@@ -189,7 +203,13 @@ class Run:
         learn = sample_starts(0, ranges.train_end, stride=prepared.stride, **lengths)
         check = sample_starts(ranges.train_end, ranges.validation_end, **lengths)
         self.learn, self.check = (
-            WindowSampler(series, observed_starts(series, starts, **lengths), target=self.device, **lengths)
+            WindowSampler(
+                series,
+                observed_starts(series, starts, **lengths),
+                edge_steps=network.edge_steps,
+                target=self.device,
+                **lengths,
+            )
             for starts in (learn, check)
         )
         self.batch_size = batch_size(training, len(self.learn))
@@ -275,11 +295,11 @@ class Run:
 
     def _error(self, scaled: Forward, scaler: Scaler, batch: Batch) -> Tensor:
         """The mean over observed targets, in the spread of each series or in the data's unit."""
-        forecast, target = scaled(batch.x, batch.mask, batch.calendar).float(), scaler.scale(batch.y)
+        forecast, target = scaled(*batch.inputs).float(), scaler.scale(batch.y)
         if self.on_data_scale:
             forecast, target = scaler.unscale(forecast), batch.y
         each = LOSSES[self.training.loss](forecast, target, reduction="none")
-        return (each * batch.y_mask).sum() / batch.y_mask.sum()
+        return (each * batch.y_mask).sum() / batch.y_mask.sum().clamp(min=1)  # a group of nodes may have none
 
     def _close_epoch(self, rate: float, seconds: float) -> None:
         done = self.progress
@@ -336,7 +356,8 @@ class Run:
 
     def _look_for_dead_outputs(self, name: str) -> None:
         """A ReLU that only sees negative numbers has no gradient. Raises TrainingError where every one is like that."""
-        batch = self.learn.take(slice(LOOKED_AT))
+        chosen = torch.linspace(0, len(self.learn) - 1, min(LOOKED_AT, len(self.learn))).long()
+        batch = self.learn.take(chosen.to(self.learn.starts.device))
         scaled = self.network.scaler.scale(batch.x) * batch.mask
         share = dead_share(self.network.network, scaled, batch.mask, batch.calendar)
         if share == 1:

@@ -9,15 +9,28 @@ from torch import Tensor, nn
 
 from models.activation import dead_outputs
 from models.dlinear import DLinear
+from models.evolvegcn import EvolveGCN, EvolveGCNSettings
 from models.flow_forecaster import FlowForecaster, FlowSettings
 from models.forecaster import Scaler
+from models.graph_comparators import StaticGCN
 from models.graph_evolution import cooccurrence_graph
+from models.graph_forecaster import GraphForecaster
 from models.pace import Paced
 from models.recurrent import RecurrentForecaster
 from models.regenn import PanelAxes, RegennForecaster, RegennSettings
 from models.regenn_reference import ReferenceForecaster
 from models.stid import Stid
-from pipelines.spec import DLinearModel, FlowModel, Model, RecurrentModel, RegennModel, StidModel
+from pipelines.spec import (
+    DLinearModel,
+    EvolveGcnModel,
+    FlowModel,
+    GcnModel,
+    GraphModel,
+    Model,
+    RecurrentModel,
+    RegennModel,
+    StidModel,
+)
 
 MOST_EXPLAINED = 200  # variables of a graph whose relations are kept for every epoch
 
@@ -34,6 +47,7 @@ class Shape:
     has_week: bool  # whether the calendar of day and week says anything at this interval
     predict: Literal["value", "change"]  # what the data favour, for models that are told `auto`
     output: Literal["ReLU", "Identity"] = "Identity"  # the same, of the activation that ends a network
+    edge_delay: int = 0  # steps until an edge is known, for networks that read edges
 
 
 def build(model: Model, shape: Shape) -> nn.Module:
@@ -62,6 +76,13 @@ def build(model: Model, shape: Shape) -> nn.Module:
             return ReferenceForecaster(_settings(model, shape), axes, window=shape.window, horizon=shape.horizon)
         case RegennModel():
             return _paced(model, _regenn(model, shape))
+        case EvolveGcnModel():
+            settings = EvolveGCNSettings(model.variant, model.rnn, model.remedy, directed=_is_directed(model))
+            evolving = EvolveGCN(settings, [model.hidden] * (model.layers + 1))
+            return _paced(model, _on_graph(model, shape, evolving, model.snapshots))
+        case GcnModel():
+            static = StaticGCN([model.hidden] * (model.layers + 1), directed=_is_directed(model))
+            return _paced(model, _on_graph(model, shape, static, 1))
         case FlowModel():
             return FlowForecaster(
                 FlowSettings(
@@ -115,6 +136,13 @@ def tell_distances(network: nn.Module, distance_km: Tensor) -> None:
         network.set_distances(distance_km)
 
 
+def set_static_graph(network: nn.Module, graph: Tensor) -> None:
+    """Give a network on a static graph its weights [N, N]."""
+    inner = _unwrapped(network)
+    assert isinstance(inner, GraphForecaster)
+    inner.set_graph(graph)
+
+
 def tell_zero(network: nn.Module, scaler: Scaler) -> None:
     """Let a network whose output is bounded by the data's zero know what that is after scaling."""
     inner = _unwrapped(network)
@@ -142,7 +170,8 @@ def relations(network: nn.Module) -> Tensor | None:
 def dead_share(network: nn.Module, x: Tensor, mask: Tensor, calendar: Tensor) -> float:
     """The share of a network's outputs [H, N, F] that pass no gradient for any of the scaled windows `x` [B, W, N, F].
 
-    It is asked as in training, on a copy: a graph that grows there would else be empty.
+    It is asked as in training, on a copy: a graph that grows there would else be empty. One window at a time, as a
+    step of the reference has no more.
     """
     inner = _unwrapped(network)
     if not isinstance(inner, RegennForecaster | ReferenceForecaster) or isinstance(inner.network.output, nn.Identity):
@@ -150,28 +179,30 @@ def dead_share(network: nn.Module, x: Tensor, mask: Tensor, calendar: Tensor) ->
     copied = copy.deepcopy(inner).train()
     if isinstance(copied, ReferenceForecaster):
         copied.first_epoch = 1
+    dead = torch.ones((), dtype=torch.bool, device=x.device)
     with torch.random.fork_rng(), torch.no_grad():
-        before = copied.before_output(x, mask, calendar)
-    return float(dead_outputs(copied.network.output, before).float().mean())
+        for window in zip(x.split(1), mask.split(1), calendar.split(1), strict=True):
+            dead = dead & dead_outputs(copied.bound, copied.before_output(*window))
+    return float(dead.float().mean())
 
 
 def _unwrapped(network: nn.Module) -> nn.Module:
     return network.network if isinstance(network, Paced) else network
 
 
-def _paced(model: RecurrentModel | DLinearModel | RegennModel, network: nn.Module) -> nn.Module:
+def _paced(model: RecurrentModel | DLinearModel | RegennModel | GraphModel, network: nn.Module) -> nn.Module:
     return Paced(network) if model.predict == "pace" else network
 
 
-def _predict(model: RecurrentModel | RegennModel, shape: Shape) -> Literal["value", "change"]:
+def _predict(model: RecurrentModel | RegennModel | GraphModel, shape: Shape) -> Literal["value", "change"]:
     """What the network itself puts out; on a pace it is the value of that."""
     if model.predict == "auto":
         return shape.predict
     return "change" if model.predict == "change" else "value"
 
 
-def _profile(model: RecurrentModel | RegennModel, shape: Shape) -> int:
-    """None where a day or a week says nothing; a usual course has no size that holds for every pace."""
+def _profile(model: RecurrentModel | RegennModel | GraphModel, shape: Shape) -> int:
+    """0 where a day or a week says nothing; a usual course has no size that holds for every pace."""
     return model.profile if shape.has_week and model.predict != "pace" else 0
 
 
@@ -195,6 +226,29 @@ def _regenn(model: RegennModel, shape: Shape) -> RegennForecaster:
         _axes(model, shape),
         window=shape.window,
         horizon=shape.horizon,
+        predict=_predict(model, shape),
+        profile=_profile(model, shape),
+    )
+
+
+def _is_directed(model: GraphModel) -> bool:
+    """Whether edges may differ from their reverse; those of a list are not asked."""
+    return model.graph not in ("correlation", "distance")
+
+
+def _on_graph(model: GraphModel, shape: Shape, encoder: EvolveGCN | StaticGCN, snapshots: int) -> GraphForecaster:
+    return GraphForecaster(
+        encoder,
+        window=shape.window,
+        horizon=shape.horizon,
+        nodes=shape.nodes,
+        variables=shape.variables,
+        hidden=model.hidden,
+        snapshots=snapshots,
+        lags=model.lags,
+        is_dynamic=model.is_dynamic,
+        directed=_is_directed(model),
+        dropout=model.dropout,
         predict=_predict(model, shape),
         profile=_profile(model, shape),
     )
@@ -224,9 +278,11 @@ def _settings(model: RegennModel, shape: Shape) -> RegennSettings:
 
 
 def _output(model: RegennModel, shape: Shape) -> str:
-    """A ReLU where what is put out can't be negative."""
-    if model.output != "auto":
-        return {"relu": "ReLU", "identity": "Identity"}[model.output]
-    if model.mode == "default" and (model.predict == "pace" or _predict(model, shape) == "change"):
+    """A ReLU where what is put out can't be negative. Raises ValueError where one is asked for and it can."""
+    both_signs = model.mode == "default" and (model.predict == "pace" or _predict(model, shape) == "change")
+    if model.output == "relu" and (both_signs or shape.output == "Identity"):
+        what = "a change has both signs" if both_signs else "the training range has values below zero"
+        raise ValueError(f"{what}, which output 'relu' can't give; set model.output = 'identity'")
+    if model.output == "identity" or both_signs:
         return "Identity"
     return shape.output

@@ -6,8 +6,12 @@ import numpy as np
 import polars as pl
 
 from data.dataset import DataSet, Manifest
+from data.splits import Ranges
 from pipelines.report.comparison import Comparison, error_by_horizon, error_by_node
 from pipelines.report.figures import INTERVAL_METHODS
+from pipelines.report.flow_matrix import pair_means, pair_text, pairs
+from pipelines.report.network import MEASURES, NetworkCourse, apart
+from pipelines.report.network_figures import has_drift, steps_of
 from pipelines.report.relations import between, strongest
 from pipelines.report.words import lead, model_title, moment, number, percent, plural, shorten, signed
 from pipelines.results import Backtest, Explanation, Forecast, History, Intervals, Registered
@@ -148,6 +152,45 @@ def of_flows(links: pl.DataFrame, labels: dict[str, str]) -> str:
         for a, b, weight in between.iter_rows()
     ]
     return f"{number(total)} in the whole span, {percent(within / total)} of it within a node.{''.join(heaviest)}"
+
+
+def of_flow_forecast(backtest: Backtest, labels: dict[str, str]) -> str:
+    """Of a backtest whose nodes are sources and whose variables are targets."""
+    found = pairs(pair_means(backtest))
+    if not found:
+        return "No flow was observed in the test range, and none was forecast."
+    real, forecast = (sum(sizes) for sizes in zip(*((pair.real, pair.forecast) for pair in found), strict=True))
+    most = max(found, key=lambda pair: abs(pair.forecast - pair.real))
+    total = f"{number(forecast)} in a step on average were forecast and {number(real)} were real"
+    change = f", {'+' if forecast >= real else '−'}{percent(abs(forecast / real - 1))}" if real > 0 else ""
+    return f"Over all pairs {total}{change}. The mean forecast is furthest off for {pair_text(most, labels)}."
+
+
+def of_network(course: NetworkCourse, ranges: Ranges) -> str:
+    """What training and test have in a step, and how far the nodes have drifted from one to the other."""
+    (_, fitted), (tested, end) = (steps_of(ranges)[name] for name in ("training", "test"))
+    counts = course.steps.select("nodes", "edges").to_numpy()
+    before, after = counts[:fitted].mean(axis=0), counts[tested:end].mean(axis=0)
+    size = (
+        f"A step has {number(before[0])} nodes with an edge and {number(before[1])} edges on average in training, "
+        f"{number(after[0])} and {number(after[1])} in test."
+    )
+    if not has_drift(course, ranges):
+        return f"{size} With no edge in one of the two, there is no drift to measure."
+    drift = [_drift(course, measure, fitted, (tested, end)) for measure in MEASURES]
+    return f"{size} Such a node's {drift[0]}; its {drift[1]}."
+
+
+def _drift(course: NetworkCourse, measure: str, fitted: int, tested: tuple[int, int]) -> str:
+    before, after = course.within(measure, 0, fitted), course.within(measure, *tested)
+    ratio, gap = float(after.mean() / before.mean()), apart(before, after)
+    judgement = "hardly drifts" if gap <= LITTLE and abs(ratio - 1) <= LITTLE else "drifts"
+    means = [number(float(values.mean())) for values in (before, after)]
+    change = f"{'+' if ratio >= 1 else '−'}{percent(abs(ratio - 1))}"
+    return (
+        f"{measure} {judgement}, from {means[0]} in training to {means[1]} in test on average ({change}), "
+        f"with the two distributions at most {100 * gap:.1f} points apart"
+    )
 
 
 def of_relations(explanation: Explanation) -> str:

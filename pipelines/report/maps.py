@@ -59,7 +59,7 @@ def error_map(
     )
     traces = [
         {
-            **_dots(group, places, _named(group, nodes, labels)),
+            **dots(group, places, named(group, nodes, labels)),
             "name": name,
             "hovertext": [
                 f"{chart_text(labels[n], 60)}: {number(errors[n])} (yardstick {number(rivals[n])})" for n in group
@@ -84,7 +84,7 @@ def error_map(
         caption=f"How to read: north is up; the larger a dot, the larger the mean absolute error there.{rival}",
         height=500,
         traces=traces,
-        layout={**_map_layout([places[n] for n in nodes]), "showlegend": True},
+        layout={**map_layout([places[n] for n in nodes]), "showlegend": True},
         narrow={"height": 380},
     )
 
@@ -109,12 +109,11 @@ def flow_map(links: pl.DataFrame, places: dict[str, Place], labels: dict[str, st
     top = list(links.head(MOST_LINKS).iter_rows())
     heaviest = top[0][2]
     arcs = [
-        _arc(places[a], places[b], weight / heaviest, _link_text(a, b, weight, labels))
-        for a, b, weight in reversed(top)
+        arc(places[a], places[b], weight / heaviest, link_text(a, b, weight, labels)) for a, b, weight in reversed(top)
     ]
     nodes = list(places)[:MOST_DOTS]
-    dots = {
-        **_dots(nodes, places, _named(nodes, _busy_ends(links), labels)),
+    spots = {
+        **dots(nodes, places, named(nodes, _busy_ends(links), labels)),
         "hovertext": [chart_text(labels[n], 60) for n in nodes],
         "marker": {"color": "--ink", "size": 5, "opacity": 0.55},
     }
@@ -124,14 +123,16 @@ def flow_map(links: pl.DataFrame, places: dict[str, Place], labels: dict[str, st
         caption=f"How to read: north is up; each arc is one direction of the {len(top)} heaviest links, from its start "
         "to the arrow, wider where more goes. Traffic within a node is not drawn.",
         height=600,
-        traces=[*arcs, dots],
-        layout={**_map_layout([places[n] for link in top for n in link[:2]]), "showlegend": False},
+        traces=[*arcs, spots],
+        layout={**map_layout([places[n] for link in top for n in link[:2]]), "showlegend": False},
         narrow={"height": 400},
     )
 
 
-def _arc(start: Place, end: Place, share: float, text: str) -> dict[str, Any]:
-    """A curve bent to the right of its direction, with an arrow at its end."""
+def arc(
+    start: Place, end: Place, share: float, text: str, *, line: str = "--flow", head: str = "--ours"
+) -> dict[str, Any]:
+    """A curve bent to the right of its direction, with an arrow at its end; `share` is of the widest one."""
     t = np.linspace(0, 1, ARC)[:, None]
     a, b = np.array(start), np.array(end)
     scale = math.cos(math.radians(start[0]))  # a degree of longitude is shorter than one of latitude
@@ -143,30 +144,30 @@ def _arc(start: Place, end: Place, share: float, text: str) -> dict[str, Any]:
         "mode": "lines+markers",
         "x": curve[:, 1].round(6).tolist(),
         "y": curve[:, 0].round(6).tolist(),
-        "line": {"color": "--flow", "width": round(0.8 + 8 * share, 2)},
+        "line": {"color": line, "width": round(0.8 + 8 * share, 2)},
         "marker": {
             "symbol": "arrow",
             "angleref": "previous",
             "size": [0] * (ARC - 1) + [9 + 9 * share],
-            "color": "--ours",
+            "color": head,
         },
         "text": text,
         "hoverinfo": "text",
     }
 
 
-def _link_text(source: str, target: str, weight: float, labels: dict[str, str]) -> str:
+def link_text(source: str, target: str, weight: float, labels: dict[str, str]) -> str:
     ends = [chart_text(labels.get(node, node), 40) for node in (source, target)]
     return f"{ends[0]} → {ends[1]}: {number(weight)}"
 
 
-def _dots(nodes: list[str], places: dict[str, Place], names: list[str]) -> dict[str, Any]:
+def dots(nodes: list[str], places: dict[str, Place], names: list[str]) -> dict[str, Any]:
     position = {"x": [round(places[n][1], 6) for n in nodes], "y": [round(places[n][0], 6) for n in nodes]}
     words = {"mode": "markers+text", "text": names, "textposition": "middle right", "hoverinfo": "text"}
     return {"type": "scatter", **words, **position}
 
 
-def _named(nodes: list[str], ranking: list[str], labels: dict[str, str]) -> list[str]:
+def named(nodes: list[str], ranking: list[str], labels: dict[str, str]) -> list[str]:
     """The names of the first few of the ranking, so that a reader knows where they are; nothing for the others."""
     first = set(ranking[:MOST_NAMES])
     return [chart_text(labels[n], 22) if n in first else "" for n in nodes]
@@ -178,7 +179,7 @@ def _busy_ends(links: pl.DataFrame) -> list[str]:
     return [str(node) for node in busy["node"]]
 
 
-def _map_layout(places: list[Place]) -> dict[str, Any]:
+def map_layout(places: list[Place]) -> dict[str, Any]:
     """All of `places` in sight, north up, a kilometre as long across as upwards."""
     (south, west), (north, east) = np.min(places, axis=0).tolist(), np.max(places, axis=0).tolist()
     scale = 1 / max(math.cos(math.radians((south + north) / 2)), 0.05)

@@ -28,16 +28,21 @@ function merged(base, over) {
   return result;
 }
 
-function house() {
+/* A chart of several panels has axes with a number; they look like the first. */
+function house(layout) {
   const axis = { gridcolor: "--rule", linecolor: "--faint", zeroline: false, automargin: true, fixedrange: true, ticks: "" };
   const title = { standoff: 8, font: { color: "--soft", size: narrow.matches ? 12 : 13 } };
+  const across = { ...axis, showline: true, title };
+  const upwards = { ...axis, title };
+  const more = Object.keys(layout).filter((key) => /^[xy]axis\d+$/.test(key));
   return {
+    ...Object.fromEntries(more.map((key) => [key, key.startsWith("x") ? across : upwards])),
     paper_bgcolor: "rgba(0,0,0,0)",
     plot_bgcolor: "rgba(0,0,0,0)",
     font: { family: css("--text"), size: narrow.matches ? 12 : 13, color: "--ink" },
     margin: narrow.matches ? { l: 8, r: 12, t: 8, b: 8 } : { l: 12, r: 20, t: 8, b: 12 },
-    xaxis: { ...axis, showline: true, title },
-    yaxis: { ...axis, title },
+    xaxis: across,
+    yaxis: upwards,
     legend: { orientation: "h", traceorder: "reversed", x: 0, y: 1.02, xanchor: "left", yanchor: "bottom" },
     hoverlabel: { bgcolor: "--paper", bordercolor: "--faint", font: { color: "--ink" } },
     hovermode: "closest",
@@ -46,7 +51,7 @@ function house() {
 }
 
 function draw(element, traces, layout) {
-  Plotly.react(element, coloured(traces), coloured(merged(house(), layout)), CONFIG);
+  Plotly.react(element, coloured(traces), coloured(merged(house(layout), layout)), CONFIG);
 }
 
 function chosen(id) {

@@ -17,17 +17,29 @@ from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
 from data.dataset import DataSet
+from data.splits import Ranges, cut_ranges
 from pipelines.errors import StoreError
 from pipelines.report import comparison as against
 from pipelines.report import figures, findings, maps, words
 from pipelines.report.browse import Browse, browse
 from pipelines.report.figures import Figure
+from pipelines.report.network import NetworkCourse, edges_of_flows, network_course
+from pipelines.report.network_figures import network_figures
 from pipelines.report.relations import relation_figures, relation_rows
 from pipelines.results import Backtest, Explanation, Forecast, History, Registered
 from pipelines.spec import Spec
 
 HERE = Path(__file__).parent
 MOST_SOURCES = 20
+
+
+@dataclass(frozen=True)
+class Network:
+    """A network over time, and the ranges in which a model was fitted, chosen and tested."""
+
+    edges: pl.DataFrame  # step, source, target, weight
+    course: NetworkCourse
+    ranges: Ranges
 
 
 @dataclass(frozen=True)
@@ -43,6 +55,7 @@ class Run:
     compared: against.Comparison
     labels: dict[str, str]  # node -> how the page calls it
     links: pl.DataFrame | None  # flows summed over time, None where there are none
+    network: Network | None  # the flows as a network at each step, None where there are none
     explanation: Explanation | None  # None for a model without a learned graph
 
 
@@ -71,9 +84,21 @@ def write_report(
         compared=against.compare(backtest),
         labels=words.node_labels(dataset.panel.static),
         links=maps.link_totals(dataset.flows) if dataset.flows is not None else None,
+        network=_network(spec, dataset),
         explanation=explanation,
     )
     return _write(_render(run), path)
+
+
+def _network(spec: Spec, dataset: DataSet) -> Network | None:
+    if dataset.flows is None:
+        return None
+    index, split = dataset.panel.index, spec.task.split
+    edges = edges_of_flows(dataset.flows, index)
+    if edges.is_empty():
+        return None
+    ranges = cut_ranges(len(index), validation=split.validation, test=split.test, window=1, horizon=1)
+    return Network(edges, network_course(edges, index), ranges)
 
 
 def _render(run: Run) -> str:
@@ -118,6 +143,7 @@ def _figures(run: Run) -> dict[str, Figure]:
         maps.error_map(backtest, run.compared, places, run.labels),
         figures.calibration_figure(backtest),
         maps.flow_figure(run.links, places, run.labels) if run.links is not None and len(run.links) else None,
+        *(_network_figures(run.network, places, run.labels) if run.network else []),
         *(relation_figures(run.explanation) if run.explanation else []),
         figures.rejection_figure({reason: n for reason, n in rejected.items() if n})
         if any(rejected.values())
@@ -126,6 +152,10 @@ def _figures(run: Run) -> dict[str, Figure]:
         figures.training_figure(run.history),
     ]
     return {figure.name: figure for figure in drawn if figure is not None}
+
+
+def _network_figures(network: Network, places: dict[str, maps.Place], labels: dict[str, str]) -> list[Figure]:
+    return network_figures(network.course, network.edges, network.ranges, places, labels)
 
 
 def _opening(run: Run) -> dict[str, Any]:
@@ -155,6 +185,7 @@ def _findings(run: Run, browsed: Browse) -> dict[str, str]:
         "of_nodes": findings.of_nodes(backtest, run.compared, run.labels) if several else "",
         "of_calibration": findings.of_calibration(backtest),
         "of_flows": findings.of_flows(run.links, run.labels) if run.links is not None and len(run.links) else "",
+        "of_network": findings.of_network(run.network.course, run.network.ranges) if run.network else "",
         "of_relations": findings.of_relations(run.explanation) if run.explanation else "",
         "of_data": findings.of_data(run.dataset.manifest),
         "of_training": findings.of_training(run.history),

@@ -15,6 +15,9 @@ MODELS = {
     "dlinear": "DLinear",
     "stid": "STID",
     "regenn": "ReGENN",
+    "evolvegcn-H": "EvolveGCN-H",
+    "evolvegcn-O": "EvolveGCN-O",
+    "gcn": "GCN",
     "evolvegcn-flows": "EvolveGCN for flows",
     "ridge": "Ridge regression",
     "naive": "Naive (last value)",
@@ -28,7 +31,9 @@ UNITS = {"m": "minute", "h": "hour", "d": "day", "w": "week", "mo": "month", "q"
 
 
 def model_title(name: str) -> str:
-    return MODELS.get(name, name)
+    """Of a model's label, of which what is in brackets stays as it is."""
+    head, space, rest = name.partition(" (")
+    return MODELS.get(head, head) + space + rest
 
 
 def number(value: float) -> str:

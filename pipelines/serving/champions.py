@@ -9,6 +9,8 @@ import time
 from dataclasses import dataclass
 from threading import Lock
 
+import polars as pl
+
 from data import store
 from data.errors import DataError
 from data.panel import Panel
@@ -23,13 +25,14 @@ log = logging.getLogger("uvicorn.error")
 
 @dataclass(frozen=True)
 class Champion:
-    """A loaded version, and the end of the newest stored data set where there is one."""
+    """A loaded version, and the end of the newest stored data set where there is one; flows where it reads them."""
 
     name: str
     version: str
     predictor: Predictor
     history: Panel | None
     data_set_version: str | None
+    flows: pl.DataFrame | None = None
 
 
 class Champions:
@@ -89,8 +92,10 @@ def load(name: str, present: Champion | None = None) -> Champion:
         return Champion(name, version, predictor, None, None)
     if present is not None and predictor is present.predictor and present.data_set_version == newest.version:
         return present
-    history = predictor.recent(predictor.stored(store.load(datasets(), newest.name, newest.version)))
-    return Champion(name, version, predictor, history, newest.version)
+    stored = store.load(datasets(), newest.name, newest.version)
+    flows = stored.flows if predictor.edge_steps else None
+    history = predictor.recent(predictor.stored(stored))
+    return Champion(name, version, predictor, history, newest.version, flows)
 
 
 def all_versions() -> list[Version]:

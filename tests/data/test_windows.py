@@ -1,6 +1,9 @@
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import polars as pl
+import pytest
 import torch
 from hypothesis import assume, given
 from hypothesis.strategies import integers
@@ -68,3 +71,26 @@ def test_a_series_stays_where_it_is_when_the_device_has_no_room_for_it() -> None
     assert series.near(meta, free_bytes=2 * series.bytes - 1) is series
     sampler = WindowSampler(series, torch.arange(10), window=3, horizon=2, target=meta)
     assert next(sampler.batches(4)).x.device == meta
+
+
+@given(window=integers(1, 6), horizon=integers(1, 4), read=integers(1, 6))
+def test_edges_are_those_of_the_newest_steps_and_never_of_the_future(window: int, horizon: int, read: int) -> None:
+    """An edge weighs its own time, so that a leak shows as one no earlier than a target."""
+    assume(read <= window)
+    series = clock_series(20)
+    linked = replace(series, edges=torch.arange(20.0)[:, None, None].expand(20, 2, 2))
+    starts = torch.arange(20 - window - horizon + 1)
+    batch = WindowSampler(linked, starts, window=window, horizon=horizon, edge_steps=read).take(slice(None))
+    assert torch.equal(batch.edges[:, :, 0, 1], starts[:, None] + torch.arange(window - read, window))
+    assert (batch.edges.amax(dim=(1, 2, 3)) < batch.y[:, 0, 0, 0]).all()
+    assert batch.inputs[3] is batch.edges
+
+
+def test_edges_are_handed_out_to_those_who_ask_alone() -> None:
+    series = clock_series(9)
+    linked, starts = replace(series, edges=torch.zeros(9, 2, 2)), torch.arange(3)
+    assert WindowSampler(linked, starts, window=3, horizon=2).take(slice(None)).edges is None
+    assert linked.near(torch.device("meta"), free_bytes=2 * linked.bytes).edges.device == torch.device("meta")
+    assert linked.bytes == series.bytes + 9 * 4 * 4
+    with pytest.raises(ValueError, match="has no edges"):
+        WindowSampler(series, starts, window=3, horizon=2, edge_steps=1)

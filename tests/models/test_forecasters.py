@@ -1,12 +1,17 @@
 """What holds for every forecaster: shapes, units, and no look at what is not there."""
 
+from typing import Any
+
 import pytest
 import torch
 from torch import Tensor, nn
 
 from models.baselines import Naive, Ridge, SeasonalNaive
 from models.dlinear import DLinear
+from models.evolvegcn import EvolveGCN, EvolveGCNSettings
 from models.forecaster import Scaled, Scaler
+from models.graph_comparators import StaticGCN
+from models.graph_forecaster import GraphForecaster
 from models.pace import Paced
 from models.recurrent import RecurrentForecaster
 from models.regenn import PanelAxes, RegennForecaster, RegennSettings
@@ -37,8 +42,19 @@ def networks() -> dict[str, nn.Module]:
             RegennSettings(output="Identity"), PanelAxes("none", N, F), predict="change", **STEPS
         ),
         "paced": Paced(RegennForecaster(RegennSettings(output="Identity"), PanelAxes("nodes", N, F), **STEPS)),
+        "evolvegcn": on_graph(EvolveGCN(EvolveGCNSettings("H"), [8, 8, 8]), predict="change"),
+        "gcn": on_graph(StaticGCN([8, 8, 8]), profile=4),
         "stid": Stid(window=W, slots_per_day=24, hidden=8, **SIZES),
     }
+
+
+def on_graph(encoder: EvolveGCN | StaticGCN, **settings: Any) -> GraphForecaster:
+    """On a static graph, so that it is called as all are; tests/models/test_graph_forecaster.py has the rest."""
+    made = GraphForecaster(
+        encoder, hidden=8, snapshots=4, lags=2, is_dynamic=False, directed=False, window=W, **SIZES, **settings
+    )
+    made.set_graph(torch.ones(N, N))
+    return made
 
 
 @pytest.fixture(params=networks().items(), ids=lambda pair: pair[0])

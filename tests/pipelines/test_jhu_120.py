@@ -65,7 +65,7 @@ def trained(spec: Spec, dataset: DataSet) -> Trained:
 def test_yardsticks_are_those_that_the_benchmark_measured(
     trained: Trained, yardstick: str, mae: float, rmse: float, msle: float
 ) -> None:
-    """`benchmarks/regenn.md`, which works them out without the pipeline."""
+    """`benchmarks/regenn.md`."""
     result = trained.evaluated.backtest
     assert result.total(yardstick, "mae") == pytest.approx(mae, abs=0.5)
     assert result.total(yardstick, "rmse") == pytest.approx(rmse, abs=0.5)

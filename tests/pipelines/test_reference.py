@@ -17,7 +17,8 @@ from pipelines.evaluate import backtest
 from pipelines.experiment import Trained, enrol, forecast, load_champion, report
 from pipelines.explain import explain
 from pipelines.prepare import Prepared, prepare
-from pipelines.registry import client, promote, versions
+from pipelines.register import logging_to
+from pipelines.registry import client, fetch_forecaster, promote, versions
 from pipelines.results import Registered
 from pipelines.spec import RegennModel, Spec, Training, parse_spec
 from pipelines.tables import score_table
@@ -156,6 +157,13 @@ def test_what_a_spec_leaves_out_is_as_in_the_paper() -> None:
     assert model.label == "regenn (reference)"
 
 
+def test_what_decides_a_step_is_as_in_the_paper_too(wave_spec: Callable[..., Spec]) -> None:
+    training = wave_spec(model=REFERENCE).training
+    assert (training.learning_rate, training.gradient_clip) == (1e-3, 10.0)
+    assert wave_spec(model=REFERENCE, training={"gradient_clip": 1.0}).training.gradient_clip == 1.0
+    assert wave_spec(model={"name": "regenn", "hidden": None}).training.gradient_clip == 1.0
+
+
 @pytest.mark.parametrize(
     ("model", "said"),
     [
@@ -163,6 +171,7 @@ def test_what_a_spec_leaves_out_is_as_in_the_paper() -> None:
         ({"mode": "reference", "predict": "change"}, "mode 'reference' forecasts the value itself"),
         ({"mode": "reference", "profile": 8}, "mode 'reference' knows no calendar"),
         ({"output": "relu", "predict": "pace"}, "a pace has both signs"),
+        ({"mode": "reference", "encodr": 8}, "did you mean 'encoder'"),
     ],
 )
 def test_settings_that_do_not_go_together_are_refused(model: dict, said: str, tmp_path: Path) -> None:
@@ -180,13 +189,47 @@ def later_by_ten(dataset: DataSet, after: int) -> DataSet:
     return replace(dataset, panel=replace(dataset.panel, values=values))
 
 
-def test_only_the_leaky_scale_sees_the_test_range(positive: DataSet, wave_spec: Callable[..., Spec]) -> None:
-    for model, sees in ((LEAKY, True), (REFERENCE, False), ({"name": "regenn", "hidden": None}, False)):
-        spec, prepared = task(wave_spec, positive, model)
-        end = prepared.ranges.train_end
-        changed = prepare(spec, later_by_ten(positive, end))
-        before, after = (new_network(each, spec.model, end).scaler.std for each in (prepared, changed))
-        assert torch.equal(before, after) != sees
+@pytest.mark.parametrize(
+    ("model", "sees"),
+    [(LEAKY, True), (REFERENCE, False), ({"name": "regenn", "hidden": None, "output": "relu"}, False)],
+)
+def test_only_the_leaky_model_sees_the_test_range(
+    model: dict, sees: bool, positive: DataSet, wave_spec: Callable[..., Spec], tmp_path: Path
+) -> None:
+    """Scale, zero, graph and weights after an epoch; validation is left as it is, for it chooses the epoch."""
+    spec, prepared = task(wave_spec, positive, {**model, "predict": "value"})
+    changed = prepare(spec, later_by_ten(positive, prepared.ranges.validation_end))
+    fitted = [
+        fit(each, spec.model, spec.training, folder=tmp_path / str(at), say=QUIET)
+        for at, each in enumerate((prepared, changed))
+    ]
+    before, after = (each.network.state_dict() for each in fitted)
+    assert all(torch.equal(before[name], after[name]) for name in before) != sees
+
+
+def test_a_group_of_nodes_without_a_target_teaches_nothing_and_stops_nothing(
+    waves: Callable[..., DataSet], wave_spec: Callable[..., Spec], tmp_path: Path
+) -> None:
+    late = two_variables(waves(nodes=4, missing=0.0))
+    mask = late.panel.mask.copy()
+    mask[:100, :2] = False
+    late = replace(late, panel=replace(late.panel, mask=mask, values=np.where(mask, late.panel.values, np.nan)))
+    spec, prepared = task(wave_spec, late, {**REFERENCE, "samples": "nodes"}, batch_size=1)
+    assert fit(prepared, spec.model, spec.training, folder=tmp_path, say=QUIET).history.epochs["train_loss"][0] > 0
+
+
+def test_a_series_far_from_zero_is_learned_as_well_as_one_near_it(
+    positive: DataSet, wave_spec: Callable[..., Spec], tmp_path: Path
+) -> None:
+    """The zero of a billion with a spread of five is 2e8 standard deviations away: no room in single precision."""
+    model = {"name": "regenn", "hidden": None, "predict": "value", "encoder": 8}
+    far = replace(positive, panel=replace(positive.panel, values=positive.panel.values + 1e9))
+    losses = []
+    for at, dataset in enumerate((positive, far)):
+        spec, prepared = task(wave_spec, dataset, model, epochs=3)
+        fitted = fit(prepared, spec.model, spec.training, folder=tmp_path / str(at), say=QUIET)
+        losses.append(float(fitted.history.epochs["validation_loss"].min()))
+    assert losses[1] == pytest.approx(losses[0], rel=0.1)
 
 
 @pytest.fixture(scope="module")
@@ -211,6 +254,43 @@ def test_a_leaky_model_is_never_champion_not_even_as_the_only_one(leaked: tuple[
 def test_a_leaky_model_can_not_be_crowned_by_hand(leaked: tuple[Spec, Trained, Registered]) -> None:
     with pytest.raises(RegistryError, match="seen its test range"):
         promote(leaked[0].registered_name, leaked[2].version)
+
+
+def test_an_alias_set_in_mlflow_does_not_make_a_leaky_model_serve(leaked: tuple[Spec, Trained, Registered]) -> None:
+    store, name = client(), leaked[0].registered_name
+    store.set_registered_model_alias(name, "champion", leaked[2].version)
+    with pytest.raises(RegistryError, match="no champion"):
+        load_champion(name)
+    store.delete_registered_model_alias(name, "champion")
+
+
+def test_a_leaky_forecast_is_that_of_the_leaky_version_whatever_came_later(
+    leaked: tuple[Spec, Trained, Registered], positive: DataSet
+) -> None:
+    store, name = client(), leaked[0].registered_name
+    leaky = store.get_model_version(name, leaked[2].version)
+    with logging_to(store):
+        later = store.create_model_version(name, source=leaky.source, run_id=leaky.run_id)
+    store.set_registered_model_alias(name, "challenger", later.version)
+    assert forecast(leaked[0], positive).version == leaked[2].version
+    store.set_registered_model_alias(name, "challenger", leaked[2].version)
+    store.delete_model_version(name, later.version)
+
+
+def test_a_champion_that_can_not_be_read_is_replaced(
+    leaked: tuple[Spec, Trained, Registered], positive: DataSet, wave_spec: Callable[..., Spec], tmp_path: Path
+) -> None:
+    """As one that an older flockcast has written; it serves nobody."""
+    spec, prepared = task(wave_spec, positive, {"name": "dlinear", "hidden": None})
+    spec = spec.model_copy(update={"name": "unread"})
+    first = enrol(spec, positive, Trained(prepared, backtest(spec, prepared, folder=tmp_path, say=QUIET)), say=QUIET)[0]
+    place = fetch_forecaster(client(), client().get_model_version("unread", first.version))
+    (place / "config.json").write_text("{}")
+    again = spec.model_copy(update={"training": spec.training.model_copy(update={"seed": 1})})
+    second = enrol(again, positive, Trained(prepared, backtest(again, prepared, folder=tmp_path, say=QUIET)), say=QUIET)
+    client().delete_registered_model("unread")
+    assert second[0].alias == "champion"
+    assert "version 1 before it can't be read" in second[0].reason
 
 
 def test_every_table_and_the_report_call_it_leaky(
@@ -246,11 +326,9 @@ def test_a_saved_reference_forecasts_as_the_trained_one_and_its_relations_are_ke
 
 
 def dead(prepared: Prepared, model: RegennModel, training: Training, place: Path, share: float) -> Run:
-    """A run whose network gives only negative numbers before its ReLU, for that share of its nodes."""
+    """A run whose network gives only less than zero before its ReLU, for that share of its nodes."""
     network = new_network(prepared, model, prepared.ranges.train_end)
-    below = torch.full_like(network.network.zero, 1e6)
-    below[: round(len(below) * (1 - share))] = network.network.zero.min()
-    network.network.zero.copy_(below)
+    network.network.zero[: round(len(network.network.zero) * share)] = 1e6
     return Run(prepared, network, model, training, prepared.ranges, place, QUIET)
 
 
@@ -265,6 +343,14 @@ def test_a_start_that_can_not_learn_is_refused_with_the_way_out(
     run.say = said.append
     run.to_the_end("regenn")
     assert any("33% of the outputs of regenn are zero for every window" in line for line in said)
+
+
+def test_a_relu_for_data_with_values_below_zero_is_refused(positive: DataSet, wave_spec: Callable[..., Spec]) -> None:
+    below = replace(positive, panel=replace(positive.panel, values=positive.panel.values - 5))
+    model = {"name": "regenn", "hidden": None, "output": "relu", "predict": "value"}
+    spec, prepared = task(wave_spec, below, model)
+    with pytest.raises(SpecError, match="the training range has values below zero"):
+        new_network(prepared, spec.model, prepared.ranges.train_end)
 
 
 def test_the_output_follows_the_range_of_the_training_data(positive: DataSet, wave_spec: Callable[..., Spec]) -> None:

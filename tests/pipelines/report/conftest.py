@@ -1,6 +1,7 @@
 """Runs made by hand, large and small, for the report to describe."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +46,11 @@ def long_names() -> Run:
         f"Station {n:02d} at the corner of a rather long avenue & <b>an even longer street</b>" for n in range(40)
     )
     return build_run(nodes=nodes, coordinates=False, spread={**SPREAD, "ridge": 0.7})
+
+
+@pytest.fixture
+def make_pairs() -> Callable[..., Backtest]:
+    return build_pairs
 
 
 @pytest.fixture
@@ -171,6 +177,25 @@ def _backtest(
     )
 
 
+def build_pairs(
+    nodes: tuple[str, ...] = tuple(f"zone-{n}" for n in range(12)), *, cutoffs: int = 20, horizon: int = 3
+) -> Backtest:
+    """Flows between all pairs of `nodes`: a source is a node, a target a variable. The forecast is 1.3 times too high
+    for the first target and 0.7 times too low for the second, and right on average for the others."""
+    chance, size = np.random.default_rng(2), len(nodes)
+    busy = 1 / (1 + np.arange(size)) ** 0.8
+    level = 30 * busy[:, None] * busy[None, :]
+    truth = chance.poisson(np.broadcast_to(level, (cutoffs, horizon, size, size))).astype(float)
+    mask = chance.random(truth.shape) > 0.1
+    mask[:, :, -1, -1] = False
+    bias = np.array([1.3, 0.7, *([1.0] * (size - 2))])
+    forecast = bias * level * (1 + 0.05 * chance.standard_normal(truth.shape))
+    run = build_run(cutoffs=cutoffs, horizon=horizon)["backtest"]
+    forecasts = {"gru": forecast, "naive": truth + 1}
+    truth[~mask] = np.nan
+    return replace(run, nodes=nodes, variables=nodes, truth=truth, mask=mask, forecasts=forecasts)
+
+
 def _intervals(
     method: str, forecast: np.ndarray, truth: np.ndarray, mask: np.ndarray, size: np.ndarray, width: float
 ) -> Intervals:
@@ -213,8 +238,11 @@ def _flows(chance: np.random.Generator, panel: Panel) -> pl.DataFrame:
     pairs = [(a, b) for i, a in enumerate(nodes) for j, b in enumerate(nodes) if (i * j) % 5 != 4]
     weight = [int(chance.integers(1, 400) / (1 + nodes.index(a)) + 1) for a, _ in pairs]
     source, target = zip(*pairs, strict=True)
-    time = [panel.index[7].to_pydatetime()] * len(pairs)
-    return pl.DataFrame({"time": time, "source": source, "target": target, "weight": weight})
+    once = pl.DataFrame({"source": source, "target": target, "weight": weight})
+    steps = [once.sample(fraction=0.4, seed=t) for t in range(len(panel.index)) if t % 24 > 4]  # nights are quiet
+    times = [time.to_pydatetime() for t, time in enumerate(panel.index) if t % 24 > 4]
+    parts = [step.with_columns(time=pl.lit(time)) for step, time in zip(steps, times, strict=True)]
+    return pl.concat(parts).select("time", "source", "target", "weight").sort("time", "source", "target")
 
 
 def _forecast(panel: Panel, backtest: Backtest, horizon: int) -> Forecast:

@@ -82,10 +82,11 @@ def test_each_chart_has_a_place_and_each_place_a_chart(
     city: Run, hostile: Run, long_names: Run, tmp_path: Path
 ) -> None:
     always = {"forecast", "calibration", "rejected", "observed", "training"}
+    network = {"network", "network-drift", "network-moments"}
     for run, more in [
-        (city, {"horizon", "nodes", "error-map", "flows"}),
+        (city, {"horizon", "nodes", "error-map", "flows", *network}),
         (hostile, set()),
-        (long_names, {"horizon", "nodes", "flows"}),
+        (long_names, {"horizon", "nodes", "flows", *network}),
     ]:
         page = read(run, tmp_path)
         assert page.charts == always | more

@@ -1,13 +1,19 @@
 """The report as a reader meets it: a real browser, a laptop and a phone, light and dark, no network."""
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from pipelines.report import write_report
+from pipelines.report.flow_matrix import flow_figures
+from pipelines.report.maps import coordinates
+from pipelines.report.weights import weight_figure
+from pipelines.report.words import node_labels
+from pipelines.results import Backtest
 
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
@@ -59,6 +65,50 @@ def test_the_page_opens_without_a_fault_and_every_chart_is_drawn(
         assert box["height"] > 90, name
         assert chart.locator(".trace, .hm").count() > 0, f"{name} draws nothing"
     assert faults == []
+    page.close()
+
+
+DRAW = """figures => {
+  for (const { name, height, traces, layout, narrow: changes } of figures) {
+    const chart = document.createElement("div");
+    chart.className = "chart extra";
+    chart.id = `chart-${name}`;
+    document.querySelector("main").append(chart);
+    const whole = { height, ...layout };
+    draw(chart, traces, narrow.matches ? merged(whole, changes) : whole);
+  }
+}"""
+
+
+@pytest.mark.parametrize("viewport", [LAPTOP, PHONE], ids=["laptop", "phone"])
+def test_charts_of_flow_forecasts_and_weights_are_drawn_by_the_page(
+    browser: Any, city: dict[str, Any], make_pairs: Callable[..., Backtest], viewport: dict[str, int], tmp_path: Path
+) -> None:
+    """They have no place in the page yet, so the test gives them one."""
+    panel = city["dataset"].panel
+    figures = flow_figures(make_pairs(panel.nodes), coordinates(panel), node_labels(panel.static))
+    figures.append(weight_figure(np.array([[4.0, 3.5, 3.2], [2.0, 2.1, 2.2]]), ("layer 1", "layer 2")))
+    page, faults = visit(browser, write_report(**city, path=tmp_path / "report.html"), viewport)
+    page.evaluate(DRAW, [vars(figure) for figure in figures])
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), "the page scrolls sideways"
+    charts = page.locator(".extra").all()
+    assert len(charts) == 5
+    for chart, figure in zip(charts, figures, strict=True):
+        height = figure.height if viewport is LAPTOP else figure.narrow.get("height", figure.height)
+        assert chart.locator(".main-svg").first.bounding_box()["height"] == height
+        assert chart.locator(".trace, .hm").count() >= len(figure.traces) - 3, f"{figure.name}, but for its legend"
+    assert faults == []
+    page.close()
+
+
+def test_a_chart_of_several_panels_looks_like_one_chart(browser: Any, city: dict[str, Any], tmp_path: Path) -> None:
+    """No grid of Plotly's own colour, and none that a finger can drag."""
+    page, _ = visit(browser, write_report(**city, path=tmp_path / "report.html"), LAPTOP)
+    layout = "document.getElementById('chart-network-drift')._fullLayout"
+    for letter in "xy":
+        for part in ("fixedrange", "automargin", "gridcolor"):
+            first, second = (page.evaluate(f"{layout}.{letter}axis{n}.{part}") for n in ("", "2"))
+            assert first == second, f"{letter} axis: {part}"
     page.close()
 
 
