@@ -26,6 +26,7 @@ bench: .venv/.ready
 	$(PY) benchmarks/regenn.py jhu
 	$(PY) benchmarks/regenn.py reference
 	$(PY) benchmarks/regenn.py speed
+	$(PY) benchmarks/flows.py --seeds 2
 
 setup: .venv/.ready
 
