@@ -83,6 +83,13 @@ class Unobserved(Table):
     end: datetime | None = Field(None, description="to the end where there is none")
 
 
+def known_zone(name: str) -> str:
+    """A time zone of a `[data]` table. Raises ValueError for one that is not known."""
+    if name not in zoneinfo.available_timezones():
+        raise ValueError(f"is no IANA time zone{_nearest(name, zoneinfo.available_timezones())}")
+    return name
+
+
 class DataBase(Table):
     files: str | list[str] = Field(description="CSV, TSV (also gz) or Parquet: a path, a glob, or several")
     timezone: str = Field("UTC", description="IANA name; of times without an offset, and of days and weeks")
@@ -97,12 +104,7 @@ class DataBase(Table):
     licence: str = Field("", description="on what terms; shown in the report")
     zones: Zones | None = Field(None, description="a table of the known nodes")
 
-    @field_validator("timezone")
-    @classmethod
-    def known_zone(cls, name: str) -> str:
-        if name not in zoneinfo.available_timezones():
-            raise ValueError(f"is no IANA time zone{_nearest(name, zoneinfo.available_timezones())}")
-        return name
+    _zone = field_validator("timezone")(known_zone)
 
 
 class TripData(DataBase):
@@ -374,18 +376,29 @@ class Registry(Table):
     )
 
 
-class Spec(Table):
-    """A whole experiment."""
+class Experiment(Table):
+    """What the file of any experiment holds, of series or of a graph."""
 
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,62}$", description="lower case, digits, - and _")
     description: str = Field("", description="one sentence for the report")
+    folder: Path = Field(Path("."), exclude=True)  # where its relative paths start
+
+    def digest(self, *tables: str) -> str:
+        """A hash of these tables (all of them when none is named): the same settings, the same digest."""
+        content = self.model_dump(mode="json")
+        chosen = {table: content[table] for table in tables} if tables else content
+        return hashlib.sha256(json.dumps(chosen, sort_keys=True).encode()).hexdigest()[:16]
+
+
+class Spec(Experiment):
+    """A whole experiment."""
+
     data: Data = Field(description="what is read")
     task: Task = Field(Task(), description="what is forecast from what")
     model: Model = Field(RecurrentModel(), description="by which network")
     training: Training = Field(Training(), description="how it is fitted")
     evaluation: Evaluation = Field(Evaluation(), description="how it is judged")
     registry: Registry = Field(Registry(), description="where its versions go")
-    folder: Path = Field(Path("."), exclude=True)  # where its relative paths start
 
     @model_validator(mode="before")
     @classmethod
@@ -397,12 +410,6 @@ class Spec(Table):
     @property
     def registered_name(self) -> str:
         return self.registry.model or self.name
-
-    def digest(self, *tables: str) -> str:
-        """A hash of these tables (all of them when none is named): the same settings, the same digest."""
-        content = self.model_dump(mode="json")
-        chosen = {table: content[table] for table in tables} if tables else content
-        return hashlib.sha256(json.dumps(chosen, sort_keys=True).encode()).hexdigest()[:16]
 
 
 # ---------------------------------------------------------------- reading
