@@ -44,10 +44,7 @@ class PairScores:
         """Source nodes `rows` [R] to scores [R, N]."""
         groups, line = self.group[rows].unique(return_inverse=True)
         scores = torch.cat(list(self._of_groups(groups)))[line][:, self.group]  # [R, N]
-        start, stop = (torch.searchsorted(self.seen_key, (rows + each) * self.nodes) for each in (0, 1))
-        count = stop - start
-        line = torch.arange(len(rows), device=rows.device).repeat_interleave(count)
-        at = torch.arange(len(line), device=rows.device) + (start - (count.cumsum(0) - count))[line]
+        line, at = _rows_of(self.seen_key, rows, self.nodes)
         scores[line, self.seen_key[at] % self.nodes] = self.seen_score[at]
         return scores
 
@@ -69,6 +66,27 @@ class PairScores:
         pairs_at += _counted(self.seen_score, levels, one) - _counted(self._of_pairs(self.seen_key), levels, one)
         precision = links_at.flip(0).cumsum(0) / pairs_at.flip(0).cumsum(0)
         return float((precision * links_at.flip(0)).sum() / links_at.sum())
+
+    def rank(self, links: Tensor) -> tuple[Tensor, Tensor]:
+        """For each of `links` [2, E], sorted by source, how many targets of its source score more, and as much: [E]."""
+        key = links[0] * self.nodes + links[1]
+        own, source = self._at(key), self.group[links[0]]
+        above, tied = (torch.zeros(len(key), dtype=torch.int64, device=key.device) for _ in range(2))
+        for first, block in self._table():
+            here = ((source >= first) & (source < first + len(block))).nonzero().flatten()
+            for part in here.split(max(1, BLOCK // block.shape[1])):
+                rows = block[source[part] - first]  # [P, G]
+                above[part] = ((rows > own[part, None]) * self.size).sum(1)
+                tied[part] = ((rows == own[part, None]) * self.size).sum(1)
+        line, at = _rows_of(self.seen_key, links[0], self.nodes)  # a seen pair has its own score, not its group's
+        for scores, sign in ((self.seen_score, 1), (self._of_pairs(self.seen_key), -1)):
+            above.index_add_(0, line, sign * (scores[at] > own[line]).long())
+            tied.index_add_(0, line, sign * (scores[at] == own[line]).long())
+        return above, tied
+
+    def at(self, links: Tensor) -> Tensor:
+        """The scores [E] of `links` [2, E]."""
+        return self._at(links[0] * self.nodes + links[1])
 
     def _seen(self, h: Tensor, place: Tensor) -> tuple[Tensor, Tensor]:
         if self.memory is None:
@@ -122,6 +140,14 @@ class PairScores:
 def odds(logits: Tensor) -> Tensor:
     """Log-odds [...] of the second class from logits [..., 2]."""
     return logits[..., 1] - logits[..., 0]
+
+
+def _rows_of(key: Tensor, rows: Tensor, nodes: int) -> tuple[Tensor, Tensor]:
+    """The positions in sorted `key` of the pairs whose sources are `rows` [R], and the row that each is of."""
+    start, stop = (torch.searchsorted(key, (rows + each) * nodes) for each in (0, 1))
+    count = stop - start
+    line = torch.arange(len(rows), device=rows.device).repeat_interleave(count)
+    return line, torch.arange(len(line), device=rows.device) + (start - (count.cumsum(0) - count))[line]
 
 
 def _counted(scores: Tensor, levels: Tensor, weight: Tensor) -> Tensor:
