@@ -4,7 +4,7 @@ Every ordered pair of nodes is scored (`pipelines.link_metrics`), from what was 
 class is that of the training steps.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -56,9 +56,9 @@ def backtest(spec: GraphSpec, prepared: Prepared, *, folder: Path, say: Say = pr
             model = yardstick(spec.model, name)
             network = fit(prepared, model, spec.training, folder=folder, say=say).network
             networks[model.label] = network, prepared.frames(model, is_local=network.is_local)
-    rules = [name for name in spec.evaluation.baselines if name not in NETWORKS]
+    rules: list[str] = [name for name in spec.evaluation.baselines if name not in NETWORKS]
     judge = judge_links if prepared.is_about_links else judge_classes
-    scores, steps = judge(networks, prepared, rules)
+    scores, steps = judge(networks, prepared, rules, prepared.ranges.test)
     metrics = LINK_METRICS if prepared.is_about_links else CLASS_METRICS
     result = GraphBacktest(protocol(spec, prepared), spec.model.label, metrics, scores, steps)
     return Evaluated(result, fitted)
@@ -77,9 +77,10 @@ Networks = dict[str, tuple[GraphNetwork, Frames]]
 
 
 @torch.no_grad()
-def judge_links(networks: Networks, prepared: Prepared, rules: list[str]) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """Means over the test steps, and the steps themselves."""
-    samples = prepared.ranges.test
+def judge_links(
+    networks: Networks, prepared: Prepared, rules: Sequence[str], samples: range
+) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Means over the steps of these samples, and the steps themselves."""
     found: dict[str, list[StepScores]] = {}
     for name, (network, frames) in networks.items():
         found[name] = [
@@ -96,7 +97,7 @@ def judge_links(networks: Networks, prepared: Prepared, rules: list[str]) -> tup
     return pl.DataFrame(scores), pl.DataFrame(rows)
 
 
-def by_rules(prepared: Prepared, samples: range, rules: list[str]) -> dict[str, list[StepScores]]:
+def by_rules(prepared: Prepared, samples: range, rules: Sequence[str]) -> dict[str, list[StepScores]]:
     """The steps by the rules of a memory."""
     found: dict[str, list[StepScores]] = {name: [] for name in rules}
     for sample, memory in zip(samples, prepared.memories(samples), strict=True):
@@ -121,12 +122,13 @@ def _means(steps: list[StepScores]) -> dict[str, float]:
 # ---------------------------------------------------------------- classes
 
 
-def judge_classes(networks: Networks, prepared: Prepared, rules: list[str]) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """Figures of counts pooled over the test steps; there are none by step."""
-    samples = prepared.ranges.test
+def judge_classes(
+    networks: Networks, prepared: Prepared, rules: Sequence[str], samples: range
+) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Figures of counts pooled over the steps of these samples; there are none by step."""
     counts = {name: class_counts(network, frames, prepared, samples) for name, (network, frames) in networks.items()}
     if "majority" in rules:
-        counts["majority"] = _majority(prepared)
+        counts["majority"] = _majority(prepared, samples)
     rows = []
     for name, each in counts.items():
         found = class_metrics(each, minority=prepared.minority)
@@ -134,10 +136,9 @@ def judge_classes(networks: Networks, prepared: Prepared, rules: list[str]) -> t
     return pl.DataFrame(rows), pl.DataFrame()
 
 
-def _majority(prepared: Prepared) -> Tensor:
+def _majority(prepared: Prepared, samples: range) -> Tensor:
     """Counts [2, 2] of naming the commonest class of the training steps every time."""
-    ranges = prepared.ranges
-    learnt, true = (_class_sizes(prepared, steps) for steps in (range(ranges.train_end), ranges.test))
+    learnt, true = (_class_sizes(prepared, steps) for steps in (range(prepared.ranges.train_end), samples))
     counts = torch.zeros(CLASSES, CLASSES, dtype=torch.int64)
     counts[:, int(learnt.argmax())] = true
     return counts

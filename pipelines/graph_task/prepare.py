@@ -1,7 +1,7 @@
 """A data set of snapshots becomes a task: features, targets, and the steps to learn from and to be judged on."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -41,9 +41,18 @@ class Prepared:
         return isinstance(self.task, LinkTask)
 
     @property
+    def ahead(self) -> int:
+        """Steps between the last one read and the target."""
+        return int(self.is_about_links)
+
+    @property
     def minority(self) -> int:
         """The rare class; links are class 1."""
         return 1 if isinstance(self.task, LinkTask) else self.task.minority
+
+    def remembering(self, window: int) -> "Prepared":
+        """The same task with the memory of another model's `window`."""
+        return replace(self, task=self.task.model_copy(update={"window": window}))
 
     def frames(self, model: GraphModelBase, *, is_local: bool) -> Frames:
         features, absent = features_of(model, self.degrees)

@@ -58,6 +58,7 @@ class LinkTask(GraphTaskBase):
     """Which pairs are linked in the next step, among all ordered pairs of nodes."""
 
     kind: Literal["links"]
+    top: int = Field(1000, ge=1, description="pairs that a forecast lists")
 
 
 class EdgeLabelTask(GraphTaskBase):
