@@ -22,7 +22,7 @@ ROWS = 2**22  # scores at once
 
 @dataclass(frozen=True)
 class GraphForecast:
-    """From the step `cutoff`, the last one known.
+    """From the step that is `known_until`, the last one known.
 
     Of links `frame` has source, target, score: the higher, the sooner expected; a number between 0 and 1 that orders
     pairs and is no probability, since it was learnt from a sample of them. Of edges it has source, target, class_0,
@@ -31,7 +31,7 @@ class GraphForecast:
 
     model: str
     version: str
-    cutoff: str
+    known_until: str
     frame: pl.DataFrame
 
 

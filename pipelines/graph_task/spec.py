@@ -170,6 +170,8 @@ class GraphRegistry(Table):
 class GraphSpec(Experiment):
     """A whole experiment on a dynamic graph."""
 
+    default_model = "evolvegcn"
+
     data: EdgeData = Field(description="what is read")
     task: GraphTask = Field(description="what is forecast")
     model: GraphModel = Field(description="by which network")
@@ -181,7 +183,7 @@ class GraphSpec(Experiment):
     @classmethod
     def model_has_a_name(cls, raw: Any) -> Any:
         if isinstance(raw, dict):
-            return {**raw, "model": {"name": "evolvegcn", **raw.get("model", {})}}
+            return {**raw, "model": {"name": cls.default_model, **raw.get("model", {})}}
         return raw
 
     @model_validator(mode="after")
