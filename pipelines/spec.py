@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 BUNDLED = Path(__file__).parent / "specs"
 INTERVAL = r"^(auto|[1-9][0-9]*(m|h|d|w|mo|q|y))$"
+EDGE_INTERVAL = r"^(rank|[1-9][0-9]*(s|m|h|d|w|mo|q|y))$"
 
 Share = Annotated[float, Field(ge=0, le=1)]
 
@@ -489,6 +490,7 @@ def _line(detail: ErrorDetails, raw: dict[str, Any], kind: type[Experiment]) -> 
             given = value.get(tag) if tag and isinstance(value, dict) else value
             allowed = str(detail["ctx"].get("expected") or detail["ctx"].get("expected_tags"))
             names = [name.strip().strip("'") for name in allowed.replace(" or ", ", ").split(",")]
+            names += ["edges"] if place == ["data"] else []  # whose specs have a schema of their own
             where = f"{key}.{tag}" if tag else key
             return f"{where}: {given!r} is not allowed{_nearest(str(given), names)}; allowed: {', '.join(names)}"
         case "union_tag_not_found":
@@ -499,6 +501,8 @@ def _line(detail: ErrorDetails, raw: dict[str, Any], kind: type[Experiment]) -> 
             return f"{key}: {detail['ctx']['error']}"
         case "value_error":
             return f"{key}: {value!r} {detail['ctx']['error']}"
+        case "string_pattern_mismatch" if detail["ctx"]["pattern"] == EDGE_INTERVAL:
+            return f"{key}: {value!r} is no length of a step; write seconds ('1200000s'), '1h', '1d', '1mo', or 'rank'"
         case "string_pattern_mismatch" if detail["ctx"]["pattern"] == INTERVAL:
             return f"{key}: {value!r} is no interval; write a number and a unit, such as '30m', '1h', '1d', '1w', '1mo'"
         case _:

@@ -55,7 +55,7 @@ class GraphNetwork(nn.Module):
         state = None
         for step in range(samples.stop):
             h, state = self.encoder(frames.window(step, 1), state, policy="stream")
-            if step >= samples.start:
+            if step in samples:
                 yield step, h
 
     def _window(self, frames: Frames, sample: int) -> Tensor:

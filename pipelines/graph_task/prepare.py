@@ -77,7 +77,7 @@ class Prepared:
         memory = LinkMemory(self.nodes, window=self.task.window)
         for step in range(samples.stop):
             memory.update(self.links(step))
-            if step >= samples.start:
+            if step in samples:
                 yield memory
 
 

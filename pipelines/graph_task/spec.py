@@ -4,7 +4,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from pipelines.spec import Experiment, Share, Split, Table, known_zone
+from pipelines.spec import EDGE_INTERVAL, Experiment, Share, Split, Table, known_zone
 
 # ---------------------------------------------------------------- [data]
 
@@ -27,7 +27,7 @@ class EdgeData(Table):
     columns: EdgeColumns = Field(EdgeColumns(), description="which columns mean what")
     has_header: bool = Field(True, description="whether the first row names the columns")
     interval: str = Field(
-        pattern=r"^(rank|[1-9][0-9]*(s|m|h|d|w|mo|q|y))$",
+        pattern=EDGE_INTERVAL,
         description="length of a step: seconds from the first event (1200000s), 1h, 1d, 1mo, or rank: one step a "
         "distinct time",
     )
@@ -134,6 +134,9 @@ class GraphTraining(Table):
     epochs: int = Field(100, ge=1, description="passes over the training windows, at most")
     patience: int = Field(20, ge=1, description="validations without a better score before training stops")
     check_every: int = Field(1, ge=1, description="epochs between validations")
+    check_steps: int | None = Field(
+        None, ge=1, description="validate on about this many steps, evenly spread; on all of the range by default"
+    )
     learning_rate: float = Field(5e-3, gt=0, description="of Adam")
     class_weights: tuple[float, float] = Field(
         (0.1, 0.9), description="what a sample of class 0 and of class 1 counts in the loss"

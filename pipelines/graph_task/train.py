@@ -245,7 +245,7 @@ class Run:
         score = math.nan
         if (done.epoch + 1) % self.training.check_every == 0 or last:
             self.network.eval()
-            score = selection_score(self.network, self.frames, self.prepared, self.prepared.ranges.validation)
+            score = selection_score(self.network, self.frames, self.prepared, self._validation())
         if -score < done.best_loss:  # the smallest is the best; False where the score is NaN
             done.best_loss, done.best_epoch = -score, done.epoch
             done.best_weights = {name: value.detach().clone() for name, value in self.network.state_dict().items()}
@@ -253,6 +253,10 @@ class Run:
         row = {"epoch": done.epoch, "train_loss": loss, "validation_score": score, "seconds": seconds}
         done.rows.append(row)
         done.epoch += 1
+
+    def _validation(self) -> range:
+        steps = self.prepared.ranges.validation
+        return steps[:: -(-len(steps) // min(self.training.check_steps or len(steps), len(steps)))]
 
     def _words(self, done: Progress) -> str:
         row, name = done.rows[-1], "MAP" if self.prepared.is_about_links else "F1 of the rare class"

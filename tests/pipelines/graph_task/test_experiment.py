@@ -64,9 +64,7 @@ def test_a_forecast_lists_pairs_that_were_never_linked_the_best_first(home: Path
     enrol(spec, dataset, train(spec, dataset, say=QUIET), say=QUIET)
     frame = forecast(spec, dataset).frame
     names = dataset.snapshots.names
-    linked = {
-        (names[u], names[v]) for graph in dataset.snapshots for u, v in graph.nodes[graph.edge_index].T.tolist()
-    }
+    linked = {(names[u], names[v]) for graph in dataset.snapshots for u, v in graph.nodes[graph.edge_index].T.tolist()}
     found = list(zip(frame["source"], frame["target"], strict=True))
     possible = {(u, v) for u in names for v in names if u != v} - linked
     assert len(set(found)) == len(found) == min(50, len(possible))
