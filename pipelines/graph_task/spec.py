@@ -138,8 +138,10 @@ class GraphTraining(Table):
         None, ge=1, description="validate on about this many steps, evenly spread; on all of the range by default"
     )
     learning_rate: float = Field(5e-3, gt=0, description="of Adam")
-    class_weights: tuple[float, float] = Field(
-        (0.1, 0.9), description="what a sample of class 0 and of class 1 counts in the loss"
+    class_weights: tuple[float, float] | None = Field(
+        None,
+        description="what a sample of class 0 and of class 1 counts in the loss; by default links count 0.9 and other "
+        "pairs 0.1, the rare class 0.8 and the other 0.2",
     )
     negatives: int = Field(50, ge=1, description="pairs without a link for each link, drawn anew in every epoch")
     sampling: Literal["smart", "uniform"] = Field(

@@ -105,6 +105,13 @@ def fit(
     return Fitted(network.eval(), history, key, reused=False)
 
 
+def usual_weights(prepared: Prepared) -> tuple[float, float]:
+    """Of class 0 and class 1, as the paper's code has them most often."""
+    if prepared.is_about_links:
+        return 0.1, 0.9
+    return (0.8, 0.2) if prepared.minority == 0 else (0.2, 0.8)
+
+
 class Lesson(NamedTuple):
     """One sample to learn from."""
 
@@ -131,7 +138,7 @@ class Run:
         self.frames = prepared.frames(model, is_local=network.is_local)
         parts = ({"params": part.parameters()} for part in (network.encoder, network.head))
         self.optimizer = torch.optim.Adam(parts, lr=training.learning_rate)
-        self.class_weight = torch.tensor(training.class_weights)
+        self.class_weight = torch.tensor(training.class_weights or usual_weights(prepared))
         self.samples = prepared.ranges.training
         if network.carries:  # the state begins with the history, and so do the samples
             self.samples = range(prepared.ranges.train_end)

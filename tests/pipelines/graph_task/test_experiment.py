@@ -73,10 +73,11 @@ def test_a_forecast_lists_pairs_that_were_never_linked_the_best_first(home: Path
 
 
 def test_classes_of_edges_go_the_same_way(home: Path, graph_spec: Make, friends: SnapshotSet) -> None:
-    spec = graph_spec(task={"kind": "edge_labels"}, training={"epochs": 20, "class_weights": (0.5, 0.5)})
+    spec = graph_spec(task={"kind": "edge_labels"}, training={"epochs": 20})
     work = train(spec, friends, say=QUIET)
     scores = work.evaluated.backtest.scores
     assert scores["model"].to_list() == ["evolvegcn-h", "majority"]
+    assert work.evaluated.backtest.score("evolvegcn-h", "minority_f1") > 0.5  # by chance it would be 0.4 or less
     registered, _ = enrol(spec, friends, work, say=QUIET)
     assert registered.alias == "champion"
     frame = forecast(spec, friends).frame
