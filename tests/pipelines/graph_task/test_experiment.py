@@ -9,8 +9,8 @@ import torch
 
 from data.snapshot_store import SnapshotSet
 from pipelines.graph_task import train as training
-from pipelines.graph_task.artefact import load_artefact
-from pipelines.graph_task.experiment import enrol, forecast, outlook, train
+from pipelines.graph_task.artefact import GraphArtefact, describe_artefact, load_artefact, save_artefact
+from pipelines.graph_task.experiment import Trained, enrol, forecast, outlook, train
 from pipelines.graph_task.ingest import ingest_or_reuse
 from pipelines.graph_task.predict import predict
 from pipelines.graph_task.prepare import prepare
@@ -22,6 +22,12 @@ from pipelines.serving.champions import all_versions
 
 QUIET: Callable[[str], None] = lambda line: None  # noqa: E731
 Make = Callable[..., GraphSpec]
+
+
+def stored(home: Path, spec: GraphSpec, work: Trained) -> GraphArtefact:
+    """Through its files, without a registry."""
+    save_artefact(home / "a", describe_artefact(spec, work.prepared, work.evaluated), work.evaluated.fitted.network)
+    return load_artefact(home / "a")
 
 
 def test_the_life_of_a_link_model(home: Path, graph_spec: Make) -> None:
@@ -61,8 +67,7 @@ def test_the_life_of_a_link_model(home: Path, graph_spec: Make) -> None:
 def test_a_forecast_lists_pairs_that_were_never_linked_the_best_first(home: Path, graph_spec: Make) -> None:
     spec = graph_spec(task={"top": 50})
     dataset, _ = ingest_or_reuse(spec, say=QUIET)
-    enrol(spec, dataset, train(spec, dataset, say=QUIET), say=QUIET)
-    frame = forecast(spec, dataset).frame
+    frame = predict(stored(home, spec, train(spec, dataset, say=QUIET)), dataset.snapshots)
     names = dataset.snapshots.names
     linked = {(names[u], names[v]) for graph in dataset.snapshots for u, v in graph.nodes[graph.edge_index].T.tolist()}
     found = list(zip(frame["source"], frame["target"], strict=True))
@@ -78,9 +83,7 @@ def test_classes_of_edges_go_the_same_way(home: Path, graph_spec: Make, friends:
     scores = work.evaluated.backtest.scores
     assert scores["model"].to_list() == ["evolvegcn-h", "majority"]
     assert work.evaluated.backtest.score("evolvegcn-h", "minority_f1") > 0.5  # by chance it would be 0.4 or less
-    registered, _ = enrol(spec, friends, work, say=QUIET)
-    assert registered.alias == "champion"
-    frame = forecast(spec, friends).frame
+    frame = predict(stored(home, spec, work), friends.snapshots)
     assert frame.columns == ["source", "target", "class_0", "class_1"]
     assert len(frame) == friends.snapshots[-1].edge_index.shape[1]
     torch.testing.assert_close(frame["class_0"].to_torch() + frame["class_1"].to_torch(), torch.ones(len(frame)))
