@@ -44,9 +44,9 @@ MODEL: dict[str, dict[str, Any]] = {
     "otc-edges": {"hidden": 32, "head": 64},
 }
 TRAINING: dict[str, dict[str, Any]] = {
-    "uci": {"epochs": 8, "negatives": 20, "learning_rate": 5e-3},
-    "as": {"epochs": 4, "check_every": 2, "check_steps": 3, "negatives": 5, "sampling": "uniform"},
-    "otc": {"epochs": 8, "negatives": 30, "check_steps": 7},
+    "uci": {"epochs": 6, "negatives": 20, "learning_rate": 5e-3},
+    "as": {"epochs": 2, "check_steps": 3, "negatives": 5, "sampling": "uniform"},
+    "otc": {"epochs": 6, "negatives": 30, "check_steps": 7},
     "otc-edges": {"epochs": 30, "learning_rate": 2e-3},
 }
 # Pareja et al. 2020 (arXiv:1902.10191), Table 2: MAP and MRR
