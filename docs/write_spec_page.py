@@ -12,6 +12,7 @@ from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
 from pipelines import spec
+from pipelines.graph_task import spec as graph
 
 PAGE = Path(__file__).with_name("spec.md")
 TABLES: list[tuple[str, str, type[BaseModel]]] = [
@@ -39,6 +40,16 @@ TABLES: list[tuple[str, str, type[BaseModel]]] = [
     ("[training]", "", spec.Training),
     ("[evaluation]", "", spec.Evaluation),
     ("[registry]", "", spec.Registry),
+    ("Top level", 'of a dynamic graph, `data.kind = "edges"`', graph.GraphSpec),
+    ("[data]", '`kind = "edges"`', graph.EdgeData),
+    ("[data.columns]", "of edges", graph.EdgeColumns),
+    ("[task]", '`kind = "links"`', graph.LinkTask),
+    ("[task]", '`kind = "edge_labels"`', graph.EdgeLabelTask),
+    ("[model]", "`evolvegcn`, of a graph task", graph.EvolvingModel),
+    ("[model]", "`gcn`, `gcn_gru`, of a graph task", graph.StaticModel),
+    ("[training]", "of a graph task", graph.GraphTraining),
+    ("[evaluation]", "of a graph task", graph.GraphEvaluation),
+    ("[registry]", "of a graph task", graph.GraphRegistry),
 ]
 HEAD = """\
 # The experiment file
@@ -57,7 +68,8 @@ def page() -> str:
 
 
 def section(name: str, case: str, table: type[BaseModel]) -> str:
-    title = f"`{name}`" + (f", {case}" if case else "") if name else case
+    called = f"`{name}`" if name.startswith("[") else name
+    title = ", ".join(part for part in (called, case) if part)
     rows = [
         f"| `{key}` | {allowed(field.annotation)} | {default(field)} | {field.description or ''} |"
         for key, field in own(table)
@@ -83,6 +95,8 @@ def allowed(annotation: object) -> str:
         return allowed(parts[0])
     if origin in (typing.Union, types.UnionType):
         return " or ".join(dict.fromkeys(allowed(part) for part in parts if part is not type(None)))
+    if origin is tuple:
+        return f"list of {len(parts)} numbers"
     if origin is list:
         return f"list of {allowed(parts[0])}"
     if origin is dict:

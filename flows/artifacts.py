@@ -11,8 +11,8 @@ from prefect.artifacts import (
 )
 from prefect.context import FlowRunContext, TaskRunContext
 
-from data.dataset import Manifest
-from pipelines.results import Backtest, Forecast, Registered
+from pipelines.kinds import AnyBacktest, AnyForecast, AnyManifest, figures_of
+from pipelines.results import Registered
 
 Row = dict[str, str]
 
@@ -44,23 +44,23 @@ class Progress:
             update_progress_artifact(self.artifact, share, f"next: {left[0]}" if left else "done")
 
 
-def show_data_quality(manifest: Manifest) -> None:
+def show_data_quality(manifest: AnyManifest) -> None:
     if in_a_run():
         what = f"What became of every row of {manifest.name} {manifest.version}"
         create_table_artifact(quality_rows(manifest), key(manifest.name, "data-quality"), what)
 
 
-def show_yardsticks(name: str, result: Backtest) -> None:
+def show_yardsticks(name: str, result: AnyBacktest) -> None:
     if in_a_run():
         create_table_artifact(yardstick_rows(result), key(name, "yardsticks"), result.protocol)
 
 
-def show_results(name: str, registered: Registered, found: Forecast, report: Path, forecast: Path) -> None:
+def show_results(name: str, registered: Registered, found: AnyForecast, report: Path, forecast: Path) -> None:
     if in_a_run():
         create_markdown_artifact(result_page(registered, found, report, forecast), key(name, "results"))
 
 
-def quality_rows(manifest: Manifest) -> list[Row]:
+def quality_rows(manifest: AnyManifest) -> list[Row]:
     """Rows read, used, and rejected or changed by reason; shares are of the rows read."""
     counts = {"read": manifest.rows_read, "used": manifest.rows_used}
     counts |= {f"rejected: {reason}": count for reason, count in manifest.rejected.items()}
@@ -69,21 +69,20 @@ def quality_rows(manifest: Manifest) -> list[Row]:
     return [{"rows": what, "count": f"{count:,}", "share": f"{count / whole:.2%}"} for what, count in counts.items()]
 
 
-def yardstick_rows(result: Backtest) -> list[Row]:
-    """One row a model, the smallest MAE first, ours marked with a star."""
-    order = sorted(result.forecasts, key=lambda model: result.total(model, "mae"))
+def yardstick_rows(result: AnyBacktest) -> list[Row]:
+    """One row a model, the best first, ours marked with a star."""
     return [
         {"model": f"{model} *" if model == result.model else model}
-        | {metric.upper(): f"{result.total(model, metric):.4g}" for metric in ("mae", "rmse", "mase")}
-        for model in order
+        | {metric.upper(): f"{value:.4g}" for metric, value in figures.items()}
+        for model, figures in figures_of(result).items()
     ]
 
 
-def result_page(registered: Registered, found: Forecast, report: Path, forecast: Path) -> str:
+def result_page(registered: Registered, found: AnyForecast, report: Path, forecast: Path) -> str:
     """Paths, not links: a browser does not follow a link from a server's page to a file of this machine."""
     return (
         f"**{registered.name} version {registered.version}**, {registered.reason}\n\n"
-        f"Forecast of {found.model} version {found.version} from {found.cutoff.isoformat()}: "
+        f"Forecast of {found.model} version {found.version} from {found.known_until}: "
         f"`{forecast}`\n\n"
         f"Report: `{report}`, also beside the MLflow run `{registered.run_id}`\n"
     )

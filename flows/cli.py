@@ -142,24 +142,13 @@ def specs() -> None:
 @app.command(rich_help_panel="Experiments")
 def check(spec: SpecPath) -> None:
     """Read a spec and its data, and say what a run would do; nothing is trained."""
-    from pipelines.evaluate import describe_series
-    from pipelines.ingest import ingest
-    from pipelines.prepare import prepare
+    from pipelines.kinds import steps_of
     from pipelines.spec import load_spec
 
     chosen = load_spec(spec)
-    prepared = prepare(chosen, ingest(chosen, say=typer.echo))
-    shape, index, ranges = prepared.shape, prepared.panel.index, prepared.ranges
-    typer.echo(
-        f"model       {chosen.model.label}: {shape.window} steps of {prepared.panel.interval} in, {shape.horizon} out"
-    )
-    typer.echo(f"series      {describe_series(prepared)}")
-    typer.echo(f"observed    {prepared.panel.mask.mean():.1%} of the values")
-    typer.echo(f"training    {index[0]} to {index[ranges.train_end - 1]}")
-    typer.echo(f"validation  to {index[ranges.validation_end - 1]}")
-    typer.echo(f"test        to {index[-1]}")
-    for note in prepared.notes:
-        typer.echo(f"note        {note}")
+    steps = steps_of(chosen)
+    dataset, _ = steps.ingest(chosen, say=typer.echo)
+    typer.echo(steps.outlook(chosen, dataset))
 
 
 @app.command(rich_help_panel="Experiments")
@@ -168,24 +157,25 @@ def ingest(
     fresh: Annotated[bool, typer.Option("--fresh", help="Read the sources anew even if nothing changed.")] = False,
 ) -> None:
     """Read the sources into the data-set store, and say what became of every row."""
-    from pipelines.ingest import describe
-    from pipelines.ingest import ingest as read
+    from pipelines.kinds import steps_of
     from pipelines.spec import load_spec
 
-    typer.echo(describe(read(load_spec(spec), fresh=fresh, say=typer.echo).manifest))
+    chosen = load_spec(spec)
+    steps = steps_of(chosen)
+    dataset, _ = steps.ingest(chosen, fresh=fresh, say=typer.echo)
+    typer.echo(steps.describe(dataset.manifest))
 
 
 @app.command(rich_help_panel="Experiments")
 def train(spec: SpecPath) -> None:
     """Ingest, train, and judge in a backtest; nothing is registered. Goes on where a stopped training was."""
-    from pipelines.experiment import train as fit
-    from pipelines.ingest import ingest as read
+    from pipelines.kinds import steps_of
     from pipelines.spec import load_spec
-    from pipelines.tables import score_table
 
     chosen = load_spec(spec)
-    trained = fit(chosen, read(chosen, say=typer.echo), say=typer.echo)
-    typer.echo(score_table(trained.evaluated.backtest))
+    steps = steps_of(chosen)
+    dataset, _ = steps.ingest(chosen, say=typer.echo)
+    typer.echo(steps.table(steps.train(chosen, dataset, say=typer.echo)))
 
 
 @app.command(rich_help_panel="Experiments")
@@ -217,16 +207,21 @@ def forecast(
     quantile: Annotated[Optional[list[float]], typer.Option(help="A quantile to write; again for more.")] = None,
 ) -> None:
     """Write the champion's forecast from the newest data as Parquet."""
-    from pipelines.experiment import forecast as predict
     from pipelines.experiment import save_forecast
-    from pipelines.ingest import ingest as read
-    from pipelines.predict import QUANTILES
+    from pipelines.kinds import steps_of
     from pipelines.spec import load_spec
 
     chosen = load_spec(spec)
-    found = predict(chosen, read(chosen, say=typer.echo), horizon=horizon, nodes=node, quantiles=quantile or QUANTILES)
+    steps = steps_of(chosen)
+    asked = {"horizon": horizon, "nodes": node, "quantiles": quantile}
+    asked = {name: value for name, value in asked.items() if value is not None}
+    steps.check_forecast(asked)  # before any work
+    dataset, _ = steps.ingest(chosen, say=typer.echo)
+    found = steps.forecast(chosen, dataset, **asked)
     save_forecast(found, output)
-    typer.echo(f"wrote {output}: {len(found.frame):,} rows, {found.model} version {found.version}, from {found.cutoff}")
+    typer.echo(
+        f"wrote {output}: {len(found.frame):,} rows, {found.model} version {found.version}, from {found.known_until}"
+    )
 
 
 @app.command(rich_help_panel="Serving")

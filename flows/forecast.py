@@ -6,15 +6,14 @@ from typing import TypedDict
 from prefect import flow, task
 from prefect.cache_policies import NO_CACHE
 
-from data.dataset import DataSet
 from flows.ingest import read_sources
 from flows.names import run_name
 from flows.retry import DELAYS, RETRIES, may_pass
 from flows.reuse import value_of
 from flows.say import say
-from pipelines import experiment
-from pipelines.results import Forecast
-from pipelines.spec import Spec, load_spec
+from pipelines.experiment import save_forecast
+from pipelines.kinds import AnyData, AnyForecast, AnySpec, steps_of
+from pipelines.spec import load_spec
 
 
 class Forecasting(TypedDict):
@@ -35,7 +34,7 @@ def forecast(spec: str) -> Forecasting:
         dataset_version=dataset.manifest.version,
         model=chosen.registered_name,
         version=found.version or "",
-        cutoff=found.cutoff.isoformat(),
+        cutoff=found.known_until,
         forecast=str(file),
     )
 
@@ -48,8 +47,9 @@ def forecast(spec: str) -> Forecasting:
     retry_condition_fn=may_pass,
     cache_policy=NO_CACHE,
 )
-def predict(spec: Spec, dataset: DataSet) -> tuple[Forecast, Path]:
-    found = experiment.forecast(spec, dataset)
-    file = experiment.save_forecast(found, experiment.output_folder(spec, dataset) / "forecast.parquet")
+def predict(spec: AnySpec, dataset: AnyData) -> tuple[AnyForecast, Path]:
+    steps = steps_of(spec)
+    found = steps.forecast(spec, dataset)
+    file = save_forecast(found, steps.output_folder(spec, dataset) / "forecast.parquet")
     say(f"forecast: {file}")
     return found, file

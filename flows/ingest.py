@@ -6,14 +6,13 @@ from prefect import flow, task
 from prefect.cache_policies import NO_CACHE
 from prefect.states import State
 
-from data.dataset import DataSet
 from flows.artifacts import show_data_quality
 from flows.names import run_name
 from flows.retry import DELAYS, RETRIES, may_pass
 from flows.reuse import cached, value_of
 from flows.say import say
-from pipelines import ingest as step
-from pipelines.spec import Spec, load_spec
+from pipelines.kinds import AnyData, AnySpec, steps_of
+from pipelines.spec import load_spec
 
 
 class Ingestion(TypedDict):
@@ -43,8 +42,8 @@ def ingest(spec: str, fresh: bool = False) -> Ingestion:
     retry_condition_fn=may_pass,
     cache_policy=NO_CACHE,
 )
-def read_sources(spec: Spec, fresh: bool = False) -> DataSet | State[DataSet]:
-    dataset, reused = step.ingest_or_reuse(spec, fresh=fresh, say=say)
+def read_sources(spec: AnySpec, fresh: bool = False) -> AnyData | State[AnyData]:
+    dataset, reused = steps_of(spec).ingest(spec, fresh=fresh, say=say)
     show_data_quality(dataset.manifest)
     return (
         cached(dataset, f"{spec.name} {dataset.manifest.version}: sources and recipe unchanged") if reused else dataset

@@ -5,7 +5,6 @@ from pathlib import Path
 from prefect import flow, task
 from prefect.cache_policies import NO_CACHE
 
-from data.dataset import DataSet
 from flows.artifacts import Progress, show_results
 from flows.forecast import predict
 from flows.ingest import read_sources
@@ -13,10 +12,9 @@ from flows.names import run_name
 from flows.reuse import value_of
 from flows.say import say
 from flows.train import Training, enrol, fit, training_record
-from pipelines import experiment
-from pipelines.experiment import Trained
-from pipelines.results import Forecast, Registered
-from pipelines.spec import Spec, load_spec
+from pipelines.kinds import AnyData, AnyForecast, AnySpec, AnyTrained, steps_of
+from pipelines.results import Registered
+from pipelines.spec import load_spec
 
 STEPS = ("ingest", "train", "register", "forecast", "report")
 
@@ -49,8 +47,9 @@ def pipeline(spec: str, fresh: bool = False) -> Outcome:
 
 
 @task(name="report", task_run_name="report {spec.name}", cache_policy=NO_CACHE)
-def report(spec: Spec, dataset: DataSet, trained: Trained, registered: Registered, found: Forecast) -> Path:
-    place = experiment.output_folder(spec, dataset) / "report.html"
-    page = experiment.report(spec, dataset, trained, registered, found, place)
+def report(spec: AnySpec, dataset: AnyData, trained: AnyTrained, registered: Registered, found: AnyForecast) -> Path:
+    steps = steps_of(spec)
+    place = steps.output_folder(spec, dataset) / "report.html"
+    page = steps.report(spec, dataset, trained, registered, found, place)
     say(f"report: {page}")
     return page

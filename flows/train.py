@@ -6,18 +6,15 @@ from prefect import flow, task
 from prefect.cache_policies import NO_CACHE
 from prefect.states import State
 
-from data.dataset import DataSet
 from flows.artifacts import show_yardsticks
 from flows.ingest import read_sources
 from flows.names import run_name
 from flows.retry import DELAYS, RETRIES, may_pass
 from flows.reuse import cached, value_of
 from flows.say import say
-from pipelines import experiment
-from pipelines.experiment import Trained
+from pipelines.kinds import AnyData, AnySpec, AnyTrained, steps_of
 from pipelines.results import Registered
-from pipelines.spec import Spec, load_spec
-from pipelines.tables import score_table
+from pipelines.spec import load_spec
 
 
 class Training(TypedDict):
@@ -38,9 +35,10 @@ def train(spec: str) -> Training:
 
 
 @task(name="train", task_run_name="train {spec.model.label} on {dataset.manifest.name}", cache_policy=NO_CACHE)
-def fit(spec: Spec, dataset: DataSet) -> Trained | State[Trained]:
-    trained = experiment.train(spec, dataset, say=say)
-    say(score_table(trained.evaluated.backtest))
+def fit(spec: AnySpec, dataset: AnyData) -> AnyTrained | State[AnyTrained]:
+    steps = steps_of(spec)
+    trained = steps.train(spec, dataset, say=say)
+    say(steps.table(trained))
     show_yardsticks(spec.name, trained.evaluated.backtest)
     fitted = trained.evaluated.fitted
     return cached(trained, f"weights {fitted.key}: data, model and settings unchanged") if fitted.reused else trained
@@ -54,12 +52,12 @@ def fit(spec: Spec, dataset: DataSet) -> Trained | State[Trained]:
     retry_condition_fn=may_pass,
     cache_policy=NO_CACHE,
 )
-def enrol(spec: Spec, dataset: DataSet, trained: Trained) -> Registered | State[Registered]:
-    registered, known = experiment.enrol(spec, dataset, trained, say=say)
+def enrol(spec: AnySpec, dataset: AnyData, trained: AnyTrained) -> Registered | State[Registered]:
+    registered, known = steps_of(spec).enrol(spec, dataset, trained, say=say)
     return cached(registered, f"version {registered.version} is this very model") if known else registered
 
 
-def training_record(dataset: DataSet, registered: Registered) -> Training:
+def training_record(dataset: AnyData, registered: Registered) -> Training:
     return Training(
         dataset_version=dataset.manifest.version,
         model=registered.name,

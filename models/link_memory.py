@@ -137,6 +137,20 @@ class LinkMemory:
         )
         return torch.stack([column.float() for column in columns], dim=1)
 
+    def seen_pairs(self) -> Tensor:
+        """[2, K], the pairs that were ever there in either direction, by source and then target."""
+        key = self._last_seen.key
+        source, target = key // self.nodes, key % self.nodes
+        either = torch.cat([key, target * self.nodes + source]).unique()
+        return torch.stack([either // self.nodes, either % self.nodes])
+
+    def features_unseen(self, pairs: Tensor) -> Tensor:
+        """What `features` would say of `pairs` [2, M] if none had ever been there, in either direction: [M, 6]."""
+        columns = torch.zeros(pairs.shape[1], len(FEATURES), device=pairs.device)
+        columns[:, 1:3] = self._recent_links[pairs].float().log1p().T
+        columns[:, FEATURES.index("absence")] = 1
+        return columns
+
     def _links_of(self, key: Tensor) -> Tensor:
         return torch.bincount(key // self.nodes, minlength=self.nodes).double()
 

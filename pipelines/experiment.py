@@ -6,6 +6,7 @@ Each step looks first whether an equal run has left its result, says so, and re-
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pandas as pd
 import torch
@@ -14,7 +15,7 @@ from data.dataset import DataSet
 from pipelines.checkpoint import write_whole
 from pipelines.device import choose_device, describe_device
 from pipelines.errors import RegistryError
-from pipelines.evaluate import Evaluated, backtest
+from pipelines.evaluate import Evaluated, backtest, describe_series
 from pipelines.explain import explain
 from pipelines.predict import QUANTILES, Predictor
 from pipelines.prepare import Prepared, prepare
@@ -24,6 +25,9 @@ from pipelines.report import write_report
 from pipelines.results import Forecast, Registered
 from pipelines.settings import runs
 from pipelines.spec import Spec
+
+if TYPE_CHECKING:
+    from pipelines.graph_task.predict import GraphForecast
 
 Say = Callable[[str], None]
 
@@ -39,6 +43,22 @@ class Trained:
 def output_folder(spec: Spec, dataset: DataSet) -> Path:
     """Where a run leaves its report and its forecast: equal data and settings, equal folder."""
     return runs() / spec.name / f"{dataset.manifest.version}-{spec.digest()}"
+
+
+def outlook(spec: Spec, dataset: DataSet) -> str:
+    """What a run would do, one line a thing."""
+    prepared = prepare(spec, dataset)
+    shape, index, ranges = prepared.shape, prepared.panel.index, prepared.ranges
+    lines = [
+        ("model", f"{spec.model.label}: {shape.window} steps of {prepared.panel.interval} in, {shape.horizon} out"),
+        ("series", describe_series(prepared)),
+        ("observed", f"{prepared.panel.mask.mean():.1%} of the values"),
+        ("training", f"{index[0]} to {index[ranges.train_end - 1]}"),
+        ("validation", f"to {index[ranges.validation_end - 1]}"),
+        ("test", f"to {index[-1]}"),
+        *(("note", note) for note in prepared.notes),
+    ]
+    return "\n".join(f"{name:<12}{text}" for name, text in lines)
 
 
 def train(spec: Spec, dataset: DataSet, *, say: Say = print) -> Trained:
@@ -100,7 +120,7 @@ def forecast(
     return Forecast(model=predictor.config.label, version=version, cutoff=cutoff, frame=frame)
 
 
-def save_forecast(found: Forecast, path: Path) -> Path:
+def save_forecast(found: "Forecast | GraphForecast", path: Path) -> Path:
     """As Parquet, whole or not at all."""
     write_whole(path, found.frame.write_parquet)
     return path

@@ -23,6 +23,7 @@ from data.errors import StoreProblem, TooManyRejected
 from data.od import OdColumns, read_od
 from data.series import read_long, read_wide
 from data.series_edges import with_edges
+from data.snapshot_store import SnapshotManifest
 from data.sources import find_files, sha256
 from data.treatment import Stretch
 from data.trips import TripColumns, read_trips
@@ -30,7 +31,7 @@ from data.zones import ZoneTable
 from pipelines import settings
 from pipelines.errors import StoreError
 from pipelines.fingerprint import code_fingerprint
-from pipelines.spec import Data, LongData, OdData, Spec, TripData, WideData
+from pipelines.spec import Data, Experiment, LongData, OdData, Spec, TripData, WideData
 
 Say = Callable[[str], None]
 
@@ -57,7 +58,7 @@ def ingest_or_reuse(spec: Spec, *, fresh: bool = False, say: Say = print) -> tup
     except StoreProblem as problem:
         raise StoreError(str(problem)) from None
     rows = f"{ingested.rows_read:,} {'trips' if spec.data.kind == 'trips' else 'rows'} from {sources.called}"
-    say(f"read {rows} in {time.monotonic() - began:.1f} s: {_fate(dataset.manifest)}")
+    say(f"read {rows} in {time.monotonic() - began:.1f} s: {fate(dataset.manifest)}")
     say(f"data set {_extent(dataset)}")
     return dataset, False
 
@@ -70,7 +71,7 @@ class Sources:
     """The files of a spec: `files` by variable (one entry where the files don't say), and what identifies them."""
 
     files: dict[str, list[Path]]
-    edges: list[Path]
+    edges: list[Path]  # between the series, where the spec names any
     zones: ZoneTable | None
     hashes: dict[str, str]  # name -> sha256
     recipe: str
@@ -92,33 +93,33 @@ class Sources:
 def _sources(spec: Spec) -> Sources:
     data = spec.data
     named = data.files if isinstance(data.files, dict) else {getattr(data, "variable", "y"): data.files}
-    files = {variable: find_files(_resolved(paths, spec.folder)) for variable, paths in named.items()}
+    files = {variable: find_files(resolved(paths, spec.folder)) for variable, paths in named.items()}
     zones = _zone_table(data, spec.folder)
     between = data.edges.files if isinstance(data, LongData | WideData) and data.edges else []
-    edges = find_files(_resolved(between, spec.folder)) if between else []
+    edges = find_files(resolved(between, spec.folder)) if between else []
     everything = [file for paths in files.values() for file in paths] + edges + ([zones.file] if zones else [])
     return Sources(
         files=files,
         edges=edges,
         zones=zones,
-        hashes={_name(file, spec.folder): sha256(file) for file in everything},
+        hashes={portable_name(file, spec.folder): sha256(file) for file in everything},
         recipe=f"{spec.digest('data')}-{code_fingerprint('data')}",
     )
 
 
-def _resolved(paths: str | list[str], folder: Path) -> list[str]:
+def resolved(paths: str | list[str], folder: Path) -> list[str]:
     return [bundled.resolve(path, folder) for path in ([paths] if isinstance(paths, str) else paths)]
 
 
 def _zone_table(data: Data, folder: Path) -> ZoneTable | None:
     if data.zones is None:
         return None
-    file = find_files(_resolved(data.zones.file, folder))[0]
+    file = find_files(resolved(data.zones.file, folder))[0]
     columns = data.zones.model_dump(include={"id", "label", "latitude", "longitude"})
     return ZoneTable(file=file, **columns, unknown=tuple(data.zones.unknown))
 
 
-def _name(file: Path, folder: Path) -> str:
+def portable_name(file: Path, folder: Path) -> str:
     """A name that is the same on every machine, as far as there is one."""
     if file.is_relative_to(bundled.HERE):
         return bundled.PREFIX + file.relative_to(bundled.HERE).as_posix()
@@ -145,10 +146,10 @@ def _read(spec: Spec, sources: Sources) -> Ingested:
     try:
         ingested = _with_edges(_read_kind(spec.data, sources), spec.data, sources)
     except TooManyRejected as error:
-        place = _quarantine(spec, sources, error.rejections)
+        place = keep_examples(spec, sources, error.rejections)
         where = f"; examples are in {place}" if place else ""
         raise TooManyRejected(f"{error}{where}", error.rejections) from None
-    _quarantine(spec, sources, ingested.rejections)
+    keep_examples(spec, sources, ingested.rejections)
     return ingested
 
 
@@ -213,22 +214,22 @@ def _manifest(spec: Spec, sources: Sources, ingested: Ingested) -> Manifest:
         origin=spec.data.origin,
         licence=spec.data.licence,
         recipe=sources.recipe,
-        quarantine=str(_quarantine_file(spec, sources)) if quarantined else None,
+        quarantine=str(quarantine_file(spec, sources)) if quarantined else None,
     )
 
 
 # ---------------------------------------------------------------- quarantine
 
 
-def _quarantine_file(spec: Spec, sources: Sources) -> Path:
+def quarantine_file(spec: Experiment, sources: Sources) -> Path:
     return settings.quarantine() / f"{spec.name}-{sources.key}.csv"
 
 
-def _quarantine(spec: Spec, sources: Sources, rejections: Rejections) -> Path | None:
+def keep_examples(spec: Experiment, sources: Sources, rejections: Rejections) -> Path | None:
     """Write the examples where only their owner can read them: they are raw rows, of persons it may be."""
     if rejections.examples.is_empty():
         return None
-    file = _quarantine_file(spec, sources)
+    file = quarantine_file(spec, sources)
     flat = rejections.examples.select(~(cs.nested() | cs.binary()))
     try:
         with store.told_plainly(file):
@@ -262,7 +263,7 @@ def _extent(dataset: DataSet) -> str:
     )
 
 
-def _fate(manifest: Manifest) -> str:
+def fate(manifest: Manifest | SnapshotManifest) -> str:
     rejected = sum(manifest.rejected.values())
     reasons = ", ".join(f"{count:,} {name}" for name, count in Counter(manifest.rejected).most_common())
     return f"{manifest.rows_used:,} used, {rejected:,} rejected" + (f" ({reasons})" if reasons else "")
@@ -275,7 +276,7 @@ def describe(manifest: Manifest) -> str:
         ("span", f"{manifest.span[0]} to {manifest.span[1]}, every {manifest.interval}, {manifest.timezone}"),
         ("nodes", f"{manifest.nodes:,}, {manifest.observed_share:.1%} of the values observed"),
         ("variables", ", ".join(manifest.variables)),
-        ("rows", f"{manifest.rows_read:,} read, {_fate(manifest)}"),
+        ("rows", f"{manifest.rows_read:,} read, {fate(manifest)}"),
         *(("note", f"{count:,} {note}") for note, count in manifest.notes.items()),
         *(("source", f"{file} (sha256 {known[:12]})") for file, known in manifest.sources.items()),
         ("origin", manifest.origin),

@@ -65,9 +65,9 @@ def score_step(score: Scorer, links: Tensor, nodes: int, *, block_pairs: int = B
     A link that comes twice is one.
     Raises ValueError if a score is not finite, has the wrong shape, or changes from one call to the next.
     """
-    links = _distinct(links, nodes)
+    links = distinct_links(links, nodes)
     if links.shape[1] == 0:
-        return _no_links(nodes**2, ALL_PAIRS)
+        return no_links(nodes**2, ALL_PAIRS)
     rows = torch.arange(nodes, device=links.device)
     blocks = list(_blocks(rows, links, max(1, block_pairs // nodes)))
     found = torch.cat(
@@ -85,9 +85,9 @@ def score_step(score: Scorer, links: Tensor, nodes: int, *, block_pairs: int = B
     _same(found, torch.cat(again))
     rank = Rank(*(torch.cat(part) for part in zip(*ranks, strict=True)))
     return StepScores(
-        average_precision=_average_precision(links_at, pairs_at),
-        unfiltered=_reciprocal_rank(rank, links[0]),
-        filtered=_reciprocal_rank(rank.without_links(), links[0]),
+        average_precision=average_precision(links_at, pairs_at),
+        unfiltered=reciprocal_rank(rank, links[0]),
+        filtered=reciprocal_rank(rank.without_links(), links[0]),
         pairs=nodes**2,
         links=links.shape[1],
         sampling=ALL_PAIRS,
@@ -110,10 +110,10 @@ def score_sampled_step(
     average precision over a sample would be of another share of links, so there is none.
     Raises ValueError if a source has too few targets without a link.
     """
-    links = _distinct(links, nodes)
+    links = distinct_links(links, nodes)
     sampling = f"{negatives} targets without a link, drawn uniformly for each source"
     if links.shape[1] == 0:
-        return _no_links(0, sampling)
+        return no_links(0, sampling)
     sources, degree = links[0].unique(return_counts=True)
     _check_sample(negatives, nodes, sources, degree)
     ranks = []
@@ -127,7 +127,7 @@ def score_sampled_step(
     rank = Rank(above, tied, torch.zeros_like(above), torch.ones_like(tied))
     pairs = negatives * len(sources) + links.shape[1]
     missing = ReciprocalRank(math.nan, math.nan, math.nan)
-    return StepScores(math.nan, missing, _reciprocal_rank(rank, links[0]), pairs, links.shape[1], sampling)
+    return StepScores(math.nan, missing, reciprocal_rank(rank, links[0]), pairs, links.shape[1], sampling)
 
 
 def score_beside_memory(score: Scorer, memory: LinkMemory, links: Tensor, *, seed: int = 0) -> dict[str, StepScores]:
@@ -184,7 +184,7 @@ class Rank(NamedTuple):
         )
 
 
-def _distinct(links: Tensor, nodes: int) -> Tensor:
+def distinct_links(links: Tensor, nodes: int) -> Tensor:
     if links.numel() and not 0 <= int(links.min()) <= int(links.max()) < nodes:
         raise ValueError(f"links name nodes {int(links.min())} to {int(links.max())} but there are {nodes}, from 0")
     key = (links[0] * nodes + links[1]).unique()
@@ -225,7 +225,7 @@ def _count(scores: Tensor, levels: Tensor) -> Tensor:
     return torch.bincount(torch.searchsorted(levels, scores, right=True) - 1, minlength=len(levels))
 
 
-def _average_precision(links_at: Tensor, pairs_at: Tensor) -> float:
+def average_precision(links_at: Tensor, pairs_at: Tensor) -> float:
     """Precision at each level, weighted by the links found there: counts [L] each, by ascending level."""
     links_at, pairs_at = links_at.flip(0), pairs_at.flip(0)
     precision = links_at.cumsum(0).double() / pairs_at.cumsum(0)
@@ -243,7 +243,7 @@ def _ranks(scores: Tensor, block: Block) -> Iterator[tuple[Tensor, ...]]:
         yield above.sum(1), tied.sum(1), (above & linked).sum(1), (tied & linked).sum(1)
 
 
-def _reciprocal_rank(rank: Rank, source: Tensor) -> ReciprocalRank:
+def reciprocal_rank(rank: Rank, source: Tensor) -> ReciprocalRank:
     """Means over each source's links, then over sources: `source` [P], ascending.
 
     At best the links lead their ties, at worst they close them.
@@ -280,7 +280,7 @@ def _check_sample(negatives: int, nodes: int, sources: Tensor, degree: Tensor) -
         )
 
 
-def _no_links(pairs: int, sampling: str) -> StepScores:
+def no_links(pairs: int, sampling: str) -> StepScores:
     missing = ReciprocalRank(math.nan, math.nan, math.nan)
     return StepScores(math.nan, missing, missing, pairs, 0, sampling)
 

@@ -68,10 +68,18 @@ def register(spec: Spec, dataset: DataSet, prepared: Prepared, evaluated: Evalua
     verdict = _verdict(store, spec, prepared, evaluated, present)
     run_name = f"{spec.model.label} {dataset.manifest.version}"
     with logging_to(store):
-        with mlflow.start_run(experiment_id=_experiment(store, spec.name), run_name=run_name) as run:
+        with mlflow.start_run(experiment_id=experiment_id(store, spec.name), run_name=run_name) as run:
             _log_run(store, run.info.run_id, spec, dataset, evaluated, explain(prepared, evaluated.fitted))
             model = _log_model(spec, prepared, evaluated)
-        entry = _new_version(store, name, model, _tags(spec, dataset, evaluated, verdict), evaluated.backtest.protocol)
+        entry = new_version(
+            store,
+            name,
+            source=model.model_uri,
+            run_id=model.run_id,
+            tags=_tags(spec, dataset, evaluated, verdict),
+            description=evaluated.backtest.protocol,
+            model_id=model.model_id,
+        )
     if verdict.is_champion:
         crown(store, name, entry.version)
     else:
@@ -120,7 +128,7 @@ def attach_report(registered: Registered, report: Path) -> None:
     client(registered.tracking_uri).log_artifact(registered.run_id, str(report), "report")
 
 
-def _experiment(store: "MlflowClient", name: str) -> str:
+def experiment_id(store: "MlflowClient", name: str) -> str:
     found = store.get_experiment_by_name(name)
     if found is not None:
         if found.lifecycle_stage == "deleted":
@@ -159,7 +167,7 @@ def _log_run(
     store.log_dict(run_id, spec.model_dump(mode="json"), "spec.json")
     store.log_dict(run_id, asdict(dataset.manifest), "manifest.json")
     store.log_text(run_id, evaluated.backtest.scores.write_csv(), "scores.csv")
-    store.log_text(run_id, _environment(), "environment.txt")
+    store.log_text(run_id, environment_text(), "environment.txt")
     if explanation is not None:
         _log_relations(store, run_id, explanation)
 
@@ -197,12 +205,19 @@ def _params(spec: Spec) -> list[tuple[str, str]]:
     return [(f"{table}.{key}", str(value)) for table, keys in content.items() for key, value in keys.items()]
 
 
-def _environment() -> str:
+def environment_text() -> str:
     return "\n".join(sorted(f"{d.metadata['Name']}=={d.version}" for d in distributions())) + "\n"
 
 
-def _new_version(
-    store: "MlflowClient", name: str, model: "ModelInfo", tags: dict[str, str], description: str
+def new_version(
+    store: "MlflowClient",
+    name: str,
+    *,
+    source: str,
+    run_id: str,
+    tags: dict[str, str],
+    description: str,
+    model_id: str | None = None,
 ) -> "ModelVersion":
     """The tags come with the version, so that no kill can leave one that we would not know as ours."""
     from mlflow.exceptions import MlflowException
@@ -212,7 +227,7 @@ def _new_version(
     except MlflowException:
         store.create_registered_model(name)
     return store.create_model_version(
-        name, source=model.model_uri, run_id=model.run_id, tags=tags, description=description, model_id=model.model_id
+        name, source=source, run_id=run_id, tags=tags, description=description, model_id=model_id
     )
 
 

@@ -22,6 +22,7 @@ SINCE, UNTIL = "flockcast.champion_since", "flockcast.champion_until"
 ABSENT = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")  # what MLflow says of an unknown model, or alias
 LEAKY = "flockcast.leaky"  # a version whose training has seen its test range
 OURS = "flockcast.format"  # every model of ours has this tag
+GRAPH = "flockcast.graph"  # a model of a dynamic graph, which no HTTP service serves
 
 
 @dataclass(frozen=True)
@@ -36,6 +37,7 @@ class Version:
     dataset_version: str
     created: datetime
     run_id: str
+    is_graph: bool = False
 
 
 def client(uri: str | None = None) -> "MlflowClient":
@@ -166,4 +168,5 @@ def _row(version: "ModelVersion", aliases: tuple[str, ...]) -> Version:
         dataset_version=tags.get("flockcast.dataset_version", "?"),
         created=datetime.fromtimestamp(version.creation_timestamp / 1000, tz=UTC),
         run_id=version.run_id or "",
+        is_graph=GRAPH in tags,
     )

@@ -68,6 +68,11 @@ class Forecast:
     cutoff: pd.Timestamp
     frame: pl.DataFrame
 
+    @property
+    def known_until(self) -> str:
+        """The cutoff as text."""
+        return self.cutoff.isoformat()
+
 
 @dataclass(frozen=True)
 class History:

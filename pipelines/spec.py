@@ -10,15 +10,19 @@ import tomllib
 import zoneinfo
 from datetime import datetime
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self, get_args
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self, TypeVar, get_args
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
 from pydantic_core import ErrorDetails
 
 from pipelines.errors import SpecError
 
+if TYPE_CHECKING:
+    from pipelines.graph_task.spec import GraphSpec
+
 BUNDLED = Path(__file__).parent / "specs"
 INTERVAL = r"^(auto|[1-9][0-9]*(m|h|d|w|mo|q|y))$"
+EDGE_INTERVAL = r"^(rank|[1-9][0-9]*(s|m|h|d|w|mo|q|y))$"
 
 Share = Annotated[float, Field(ge=0, le=1)]
 
@@ -83,6 +87,13 @@ class Unobserved(Table):
     end: datetime | None = Field(None, description="to the end where there is none")
 
 
+def known_zone(name: str) -> str:
+    """A time zone of a `[data]` table. Raises ValueError for one that is not known."""
+    if name not in zoneinfo.available_timezones():
+        raise ValueError(f"is no IANA time zone{_nearest(name, zoneinfo.available_timezones())}")
+    return name
+
+
 class DataBase(Table):
     files: str | list[str] = Field(description="CSV, TSV (also gz) or Parquet: a path, a glob, or several")
     timezone: str = Field("UTC", description="IANA name; of times without an offset, and of days and weeks")
@@ -97,12 +108,7 @@ class DataBase(Table):
     licence: str = Field("", description="on what terms; shown in the report")
     zones: Zones | None = Field(None, description="a table of the known nodes")
 
-    @field_validator("timezone")
-    @classmethod
-    def known_zone(cls, name: str) -> str:
-        if name not in zoneinfo.available_timezones():
-            raise ValueError(f"is no IANA time zone{_nearest(name, zoneinfo.available_timezones())}")
-        return name
+    _zone = field_validator("timezone")(known_zone)
 
 
 class TripData(DataBase):
@@ -502,24 +508,39 @@ class Registry(Table):
     )
 
 
-class Spec(Table):
-    """A whole experiment."""
+class Experiment(Table):
+    """What the file of any experiment holds, of series or of a graph."""
+
+    default_model: ClassVar[str]
 
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,62}$", description="lower case, digits, - and _")
     description: str = Field("", description="one sentence for the report")
+    folder: Path = Field(Path("."), exclude=True)  # where its relative paths start
+
+    def digest(self, *tables: str) -> str:
+        """A hash of these tables (all of them when none is named): the same settings, the same digest."""
+        content = self.model_dump(mode="json")
+        chosen = {table: content[table] for table in tables} if tables else content
+        return hashlib.sha256(json.dumps(chosen, sort_keys=True).encode()).hexdigest()[:16]
+
+
+class Spec(Experiment):
+    """A whole experiment."""
+
+    default_model = "gru"
+
     data: Data = Field(description="what is read")
     task: Task = Field(Task(), description="what is forecast from what")
     model: Model = Field(RecurrentModel(), description="by which network")
     training: Training = Field(Training(), description="how it is fitted")
     evaluation: Evaluation = Field(Evaluation(), description="how it is judged")
     registry: Registry = Field(Registry(), description="where its versions go")
-    folder: Path = Field(Path("."), exclude=True)  # where its relative paths start
 
     @model_validator(mode="before")
     @classmethod
     def model_has_a_name(cls, raw: Any) -> Any:
         if isinstance(raw, dict) and isinstance(raw.get("model"), dict):
-            return {**raw, "model": {"name": "gru", **raw["model"]}}
+            return {**raw, "model": {"name": cls.default_model, **raw["model"]}}
         return raw
 
     @model_validator(mode="before")
@@ -551,18 +572,14 @@ class Spec(Table):
     def registered_name(self) -> str:
         return self.registry.model or self.name
 
-    def digest(self, *tables: str) -> str:
-        """A hash of these tables (all of them when none is named): the same settings, the same digest."""
-        content = self.model_dump(mode="json")
-        chosen = {table: content[table] for table in tables} if tables else content
-        return hashlib.sha256(json.dumps(chosen, sort_keys=True).encode()).hexdigest()[:16]
-
 
 # ---------------------------------------------------------------- reading
 
+E = TypeVar("E", bound=Experiment)
 
-def load_spec(path: str | Path) -> Spec:
-    """The experiment in the TOML file at `path`, or the bundled one of that name.
+
+def load_spec(path: str | Path) -> "Spec | GraphSpec":
+    """The experiment in the TOML file at `path`, or the bundled one of that name; a GraphSpec where the data are edges.
 
     Raises SpecError with one line for every mistake.
     """
@@ -580,28 +597,42 @@ def load_spec(path: str | Path) -> Spec:
         raise SpecError(f"{path} is a folder; name the TOML file in it") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise SpecError(f"{file}: not valid TOML: {error}") from None
-    return parse_spec(raw, folder=file.resolve().parent, called=str(path))
+    return parse_any(raw, folder=file.resolve().parent, called=str(path))
 
 
 def bundled_names() -> list[str]:
     return sorted(file.stem for file in BUNDLED.glob("*.toml"))
 
 
+def parse_any(raw: dict[str, Any], *, folder: Path, called: str = "spec") -> "Spec | GraphSpec":
+    """The experiment of series, or of a dynamic graph where the data are edges. Raises SpecError."""
+    from pipelines.graph_task.spec import GraphSpec  # which is made of the tables above
+
+    data = raw.get("data")
+    is_graph = isinstance(data, dict) and data.get("kind") == "edges"
+    return _parse(GraphSpec, raw, folder, called) if is_graph else _parse(Spec, raw, folder, called)
+
+
 def parse_spec(raw: dict[str, Any], *, folder: Path, called: str = "spec") -> Spec:
+    """An experiment of series. Raises SpecError."""
+    return _parse(Spec, raw, folder, called)
+
+
+def _parse(kind: type[E], raw: dict[str, Any], folder: Path, called: str) -> E:
     try:
-        return Spec.model_validate({**raw, "folder": folder})
+        return kind.model_validate({**raw, "folder": folder})
     except ValidationError as error:
-        lines = sorted({_line(detail, raw) for detail in error.errors()})
+        lines = sorted({_line(detail, raw, kind) for detail in error.errors()})
         raise SpecError("\n".join(f"{called}: {line}" for line in lines)) from None
 
 
-def _line(detail: ErrorDetails, raw: dict[str, Any]) -> str:
+def _line(detail: ErrorDetails, raw: dict[str, Any], kind: type[Experiment]) -> str:
     place = [part for part in detail["loc"] if part not in UNION_TAGS]
     key = ".".join(str(part) for part in place)
     value = detail["input"]
     match detail["type"]:
         case "extra_forbidden":
-            siblings = _allowed(place[:-1], raw)
+            siblings = _allowed(place[:-1], raw, kind)
             return (
                 f"{key}: unknown key{_nearest(str(place[-1]), siblings)}; allowed here: {', '.join(sorted(siblings))}"
             )
@@ -612,32 +643,37 @@ def _line(detail: ErrorDetails, raw: dict[str, Any]) -> str:
             given = value.get(tag) if tag and isinstance(value, dict) else value
             allowed = str(detail["ctx"].get("expected") or detail["ctx"].get("expected_tags"))
             names = [name.strip().strip("'") for name in allowed.replace(" or ", ", ").split(",")]
+            names += ["edges"] if place == ["data"] else []  # whose specs have a schema of their own
             where = f"{key}.{tag}" if tag else key
             return f"{where}: {given!r} is not allowed{_nearest(str(given), names)}; allowed: {', '.join(names)}"
         case "union_tag_not_found":
             tag = detail["ctx"]["discriminator"].strip("'")
-            return f"{key}.{tag}: missing; allowed: trips, od, long, wide"
+            allowed = str(detail["ctx"].get("expected_tags") or KINDS.get(key, "see docs/spec.md"))
+            return f"{key}.{tag}: missing; allowed: {allowed}"
         case "value_error" if isinstance(value, dict):  # of a whole table, whose keys don't go together
             return f"{key}: {detail['ctx']['error']}" if key else str(detail["ctx"]["error"])
         case "value_error":
             return f"{key}: {value!r} {detail['ctx']['error']}"
+        case "string_pattern_mismatch" if detail["ctx"]["pattern"] == EDGE_INTERVAL:
+            return f"{key}: {value!r} is no length of a step; write seconds ('1200000s'), '1h', '1d', '1mo', or 'rank'"
         case "string_pattern_mismatch" if detail["ctx"]["pattern"] == INTERVAL:
             return f"{key}: {value!r} is no interval; write a number and a unit, such as '30m', '1h', '1d', '1w', '1mo'"
         case _:
             return f"{key}: {value!r}: {detail['msg'][0].lower() + detail['msg'][1:]}"
 
 
+KINDS = {"data": "trips, od, long, wide, edges", "task": "links, edge_labels"}
 UNION_TAGS = (
     {"trips", "od", "long", "wide", "lstm", "gru", "bilstm", "bigru", "dlinear", "stid", "regenn"}
-    | {"evolvegcn", "gcn", "evolvegcn-flows"}
+    | {"evolvegcn", "gcn", "evolvegcn-flows", "gcn_gru", "links", "edge_labels"}
     | {"list[str]", "str", "int", "constrained-str", "dict[str,str]"}
 )
 
 
-def _allowed(place: list[Any], raw: dict[str, Any]) -> list[str]:
+def _allowed(place: list[Any], raw: dict[str, Any], kind: type[Experiment]) -> list[str]:
     """The keys that the table at `place` may have, the union members chosen as the file chose them."""
-    table: type[BaseModel] = Spec
-    here: Any = {**raw, "model": {"name": "gru", **raw.get("model", {})}}
+    table: type[BaseModel] = kind
+    here: Any = {**raw, "model": {"name": kind.default_model, **raw.get("model", {})}}
     for part in place:
         here = here[part] if isinstance(here, (dict, list)) else {}
         if isinstance(part, int):

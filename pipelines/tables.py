@@ -34,7 +34,7 @@ def score_table(result: Backtest) -> str:
         table.add_row(f"{row['model']} *" if ours else row["model"], *figures, style="bold" if ours else None)
     held = ", ".join(f"{found.coverage:.1%} ({name})" for name, found in result.intervals.items())
     level = next(iter(result.intervals.values())).level
-    return f"{_drawn(table)}\n* ours; {level:.0%} intervals held {held}\n{result.protocol}"
+    return f"{drawn(table)}\n* ours; {level:.0%} intervals held {held}\n{result.protocol}"
 
 
 def version_table(rows: list[Version]) -> str:
@@ -47,10 +47,10 @@ def version_table(rows: list[Version]) -> str:
         mae = "" if row.mae is None else f"{row.mae:.4g}"
         created = f"{row.created:%Y-%m-%d %H:%M} UTC"
         table.add_row(row.name, row.version, ", ".join(row.aliases), row.model, mae, row.dataset_version, created)
-    return _drawn(table)
+    return drawn(table)
 
 
-def _drawn(table: Table) -> str:
+def drawn(table: Table) -> str:
     text = io.StringIO()
     Console(file=text, width=120, no_color=True).print(table)
     return "\n".join(line.rstrip() for line in text.getvalue().strip("\n").splitlines())

@@ -125,7 +125,7 @@ def fit(
     network = new_network(prepared, model, ranges.train_end)
     if (place / HISTORY).exists():
         try:
-            weights, history = _loaded(copy.deepcopy(network), place), _read_history(place)
+            weights, history = _loaded(copy.deepcopy(network), place), read_history(place)
             earlier = Fitted(weights, history, key, reused=True, relations=_read_relations(place))
             say(f"{model.label}: unchanged since it was trained, re-used ({key})")
             return earlier
@@ -143,7 +143,7 @@ def fit(
     kept = torch.stack(run.progress.relations) if run.progress.relations else None
     if kept is not None:
         write_whole(place / RELATIONS, lambda file: save_file({"relations": kept}, file))
-    write_whole(place / HISTORY, lambda file: _write_history(file, history))
+    write_whole(place / HISTORY, lambda file: write_history(file, history))
     (place / CHECKPOINT).unlink(missing_ok=True)
     return Fitted(_loaded(network, place), history, key, reused=False, relations=kept)
 
@@ -375,22 +375,27 @@ class Run:
 
 
 @contextmanager
-def training_bar(name: str, epochs: int, say: Callable[[str], None]) -> Iterator[Callable[[Progress], None]]:
-    """A bar with loss and time left on a terminal; elsewhere about ten lines a run."""
+def training_bar(
+    name: str, epochs: int, say: Callable[[str], None], words: Callable[[Progress], str] | None = None
+) -> Iterator[Callable[[Progress], None]]:
+    """A bar with loss and time left on a terminal; elsewhere about ten lines a run. `words` say where a run stands."""
+    words = words or _loss_words
     console = Console(stderr=True)
     if not console.is_terminal:
-        yield lambda done: _say_epoch(name, epochs, done, say)
+        yield lambda done: _say_epoch(name, epochs, done, say, words)
         return
     columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[loss]}"))
     with Bar(*columns, TimeElapsedColumn(), TimeRemainingColumn(), console=console, transient=True) as bar:
         task = bar.add_task(name, total=epochs, loss="")
-        yield lambda done: bar.update(task, completed=done.epoch, loss=_loss_words(done))
+        yield lambda done: bar.update(task, completed=done.epoch, loss=words(done))
     say(f"{name}: trained")
 
 
-def _say_epoch(name: str, epochs: int, done: Progress, say: Callable[[str], None]) -> None:
+def _say_epoch(
+    name: str, epochs: int, done: Progress, say: Callable[[str], None], words: Callable[[Progress], str]
+) -> None:
     if done.epoch == 1 or done.epoch % max(1, epochs // 10) == 0:
-        say(f"{name}: epoch {done.epoch}/{epochs}, {_loss_words(done)}")
+        say(f"{name}: epoch {done.epoch}/{epochs}, {words(done)}")
 
 
 def _loss_words(done: Progress) -> str:
@@ -407,7 +412,7 @@ def _read_relations(place: Path) -> Tensor | None:
     return load_file(place / RELATIONS)["relations"] if (place / RELATIONS).exists() else None
 
 
-def _write_history(file: Path, history: History) -> None:
+def write_history(file: Path, history: History) -> None:
     content = {
         "epochs": history.epochs.to_dicts(),
         "best_epoch": history.best_epoch,
@@ -417,6 +422,6 @@ def _write_history(file: Path, history: History) -> None:
     file.write_text(json.dumps(content))
 
 
-def _read_history(place: Path) -> History:
+def read_history(place: Path) -> History:
     content = json.loads((place / HISTORY).read_text())
     return History(**{**content, "epochs": pl.DataFrame(content["epochs"])})

@@ -99,9 +99,9 @@ def load(name: str, present: Champion | None = None) -> Champion:
 
 
 def all_versions() -> list[Version]:
-    """Every version of every model of ours. Raises Refusal where the registry can't be reached."""
+    """Every version of every model of ours that forecasts series. Raises Refusal without a registry."""
     try:
-        return versions()
+        return [row for row in versions() if not row.is_graph]
     except RegistryUnreachable as error:
         log.error("%s", error)
         raise _in_public("", error) from error

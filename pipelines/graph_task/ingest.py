@@ -1,0 +1,141 @@
+"""The ingest step of an edge list: its files become stored snapshots, once.
+
+As `pipelines.ingest`: the same files and the same `[data]` table find the stored snapshots again without reading a row.
+"""
+
+import time
+
+import pandas as pd
+
+from data import snapshot_store, store
+from data.edge_events import EventColumns, IngestedSnapshots, read_edge_events
+from data.errors import StoreProblem, TooManyRejected
+from data.snapshot_store import SnapshotManifest, SnapshotSet
+from data.sources import find_files, sha256
+from pipelines import settings
+from pipelines.errors import StoreError
+from pipelines.fingerprint import code_fingerprint
+from pipelines.graph_task.spec import GraphSpec
+from pipelines.ingest import Say, Sources, fate, keep_examples, portable_name, resolved
+
+
+def ingest_or_reuse(spec: GraphSpec, *, fresh: bool = False, say: Say = print) -> tuple[SnapshotSet, bool]:
+    """The snapshots of `spec`, and whether the stored ones were re-used; `fresh` reads anew in any case.
+
+    Raises DataError for data that can't be used, StoreError where the snapshots can't be written.
+    """
+    sources = _sources(spec)
+    if not fresh and (stored := _stored(spec, sources, say)):
+        return stored, True
+    began = time.monotonic()
+    ingested = _read(spec, sources)
+    dataset = SnapshotSet(ingested.snapshots, _manifest(spec, sources, ingested))
+    try:
+        snapshot_store.save(dataset, settings.datasets())
+    except StoreProblem as problem:
+        raise StoreError(str(problem)) from None
+    rows = f"{ingested.rows_read:,} rows from {sources.called}"
+    say(f"read {rows} in {time.monotonic() - began:.1f} s: {fate(dataset.manifest)}")
+    say(f"snapshots {_extent(dataset.manifest)}")
+    return dataset, False
+
+
+def describe(manifest: SnapshotManifest) -> str:
+    """What the manifest says, one line a thing, for a person to read."""
+    zone = f", {manifest.timezone}" if manifest.timezone else ""
+    lines = [
+        ("snapshots", f"{manifest.name}/{manifest.version}"),
+        ("span", f"{manifest.span[0]} to {manifest.span[1]}, {manifest.steps:,} steps of {manifest.interval}{zone}"),
+        ("nodes", f"{manifest.nodes:,}"),
+        ("edges", f"{manifest.edges:,} in all steps, {'directed' if manifest.is_directed else 'both directions'}"),
+        ("rows", f"{manifest.rows_read:,} read, {fate(manifest)}"),
+        *(("note", f"{count:,} {note}") for note, count in manifest.notes.items()),
+        *(("source", f"{file} (sha256 {known[:12]})") for file, known in manifest.sources.items()),
+        ("origin", manifest.origin),
+        ("licence", manifest.licence),
+    ]
+    return "\n".join(f"{name:<12}{text}" for name, text in lines if text)
+
+
+def _sources(spec: GraphSpec) -> Sources:
+    files = find_files(resolved(spec.data.files, spec.folder))
+    return Sources(
+        files={"edges": files},
+        edges=[],
+        zones=None,
+        hashes={portable_name(file, spec.folder): sha256(file) for file in files},
+        recipe=f"{spec.digest('data')}-{code_fingerprint('data')}",
+    )
+
+
+def _stored(spec: GraphSpec, sources: Sources, say: Say) -> SnapshotSet | None:
+    root = settings.datasets()
+    known = store.find(root, spec.name, recipe=sources.recipe, sources=sources.hashes, kind=SnapshotManifest)
+    if known is None:
+        return None
+    try:
+        dataset = snapshot_store.load(root, known.name, known.version)
+    except StoreProblem as problem:
+        say(f"{problem}: doing so")
+        return None
+    say(f"snapshots {_extent(dataset.manifest)}: files and settings unchanged, re-used")
+    return dataset
+
+
+def _read(spec: GraphSpec, sources: Sources) -> IngestedSnapshots:
+    data = spec.data
+    try:
+        ingested = read_edge_events(
+            sources.all,
+            EventColumns(**data.columns.model_dump()),
+            interval=data.interval,
+            epoch=data.epoch,
+            timezone=data.timezone,
+            has_header=data.has_header,
+            is_directed=not data.symmetrise,
+            keep_self_loops=data.keep_self_loops,
+            max_rejected_share=data.max_rejected_share,
+            quarantine_examples=data.quarantine_examples,
+        )
+    except TooManyRejected as error:
+        place = keep_examples(spec, sources, error.rejections)
+        where = f"; examples are in {place}" if place else ""
+        raise TooManyRejected(f"{error}{where}", error.rejections) from None
+    keep_examples(spec, sources, ingested.rejections)
+    return ingested
+
+
+def _manifest(spec: GraphSpec, sources: Sources, ingested: IngestedSnapshots) -> SnapshotManifest:
+    snapshots = ingested.snapshots
+    return SnapshotManifest(
+        name=spec.name,
+        version=snapshot_store.content_hash(snapshots),
+        sources=sources.hashes,
+        rows_read=ingested.rows_read,
+        rows_used=ingested.rows_used,
+        rejected={reason: count for reason, count in ingested.rejections.counts.items() if count},
+        notes=ingested.notes,
+        source_columns=ingested.source_columns,
+        span=(step_name(snapshots.clock[0]), step_name(snapshots.clock[-1])),
+        interval=snapshots.interval,
+        timezone=snapshot_store.timezone_of(snapshots),
+        steps=len(snapshots),
+        nodes=len(snapshots.names),
+        edges=int(snapshots.edge_counts().sum()),
+        is_directed=snapshots.is_directed,
+        origin=spec.data.origin,
+        licence=spec.data.licence,
+        recipe=sources.recipe,
+    )
+
+
+def step_name(step: pd.Timestamp | int) -> str:
+    """ISO 8601 with offset, or the rank where there are no times."""
+    return step.isoformat() if isinstance(step, pd.Timestamp) else str(step)
+
+
+def _extent(manifest: SnapshotManifest) -> str:
+    return (
+        f"{manifest.name}/{manifest.version} ({manifest.steps:,} steps of {manifest.interval}, "
+        f"{manifest.nodes:,} nodes, {manifest.edges:,} edges)"
+    )

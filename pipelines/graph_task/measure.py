@@ -1,0 +1,60 @@
+"""A network's figures on a range of samples."""
+
+import math
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+
+from models.link_memory import LinkMemory
+from models.pair_scores import PairScores
+from pipelines.class_metrics import class_metrics, confusion
+from pipelines.graph_task.frames import Frames
+from pipelines.graph_task.network import GraphNetwork
+from pipelines.graph_task.prepare import Prepared
+
+CLASSES = 2
+
+
+def link_scores(
+    network: GraphNetwork, frames: Frames, prepared: Prepared, samples: range
+) -> Iterator[tuple[int, PairScores, LinkMemory]]:
+    """For each sample the scores of all pairs, and the memory of what was seen until then (of the moment alone)."""
+    for (sample, h), memory in zip(network.judged(frames, samples), prepared.memories(samples), strict=True):
+        yield (
+            sample,
+            PairScores(network.head, h, frames[sample].place, memory if network.reads_memory else None),
+            memory,
+        )
+
+
+@torch.no_grad()
+def mean_average_precision(network: GraphNetwork, frames: Frames, prepared: Prepared, samples: range) -> float:
+    """Over all ordered pairs of each step; 0 where no step has a link to find."""
+    steps = [
+        scores.average_precision(prepared.labelled(sample).pairs)
+        for sample, scores, _ in link_scores(network, frames, prepared, samples)
+    ]
+    counted = [value for value in steps if not math.isnan(value)]
+    return sum(counted) / len(counted) if counted else 0.0
+
+
+@torch.no_grad()
+def class_counts(network: GraphNetwork, frames: Frames, prepared: Prepared, samples: range) -> Tensor:
+    """Counts [2, 2] of the true class (rows) against the predicted one, over all steps."""
+    counts = torch.zeros(CLASSES, CLASSES, dtype=torch.int64)
+    memories = prepared.memories(samples) if network.reads_memory else [None] * len(samples)
+    for (sample, h), memory in zip(network.judged(frames, samples), memories, strict=True):
+        target = prepared.labelled(sample)
+        features = None if memory is None else memory.features(target.pairs)
+        logits = network.head(h, frames[sample].place[target.pairs], features)
+        counts += confusion(logits.argmax(1), target.label, CLASSES)
+    return counts
+
+
+def selection_score(network: GraphNetwork, frames: Frames, prepared: Prepared, samples: range) -> float:
+    """What the epoch is chosen by: MAP of links, F1 of the rare class."""
+    if prepared.is_about_links:
+        return mean_average_precision(network, frames, prepared, samples)
+    found = class_metrics(class_counts(network, frames, prepared, samples), minority=prepared.minority).minority_f1
+    return 0.0 if math.isnan(found) else found

@@ -1,0 +1,104 @@
+"""What the newest snapshots say: which pairs that were never linked come next, or of which class each edge is."""
+
+import heapq
+from dataclasses import dataclass
+
+import polars as pl
+import torch
+from torch import Tensor
+
+from data.errors import DataError
+from data.snapshots import Snapshots
+from models.link_memory import LinkMemory
+from models.pair_scores import PairScores
+from pipelines.graph_task.artefact import GraphArtefact
+from pipelines.graph_task.frames import Frames
+from pipelines.graph_task.ingest import step_name
+from pipelines.graph_task.prepare import features_of
+from pipelines.graph_task.spec import LinkTask
+
+ROWS = 2**22  # scores at once
+
+
+@dataclass(frozen=True)
+class GraphForecast:
+    """From the step that is `known_until`, the last one known.
+
+    Of links `frame` has source, target, score: the higher, the sooner expected; a number between 0 and 1 that orders
+    pairs and is no probability, since it was learnt from a sample of them. Of edges it has source, target, class_0,
+    class_1.
+    """
+
+    model: str
+    version: str
+    known_until: str
+    frame: pl.DataFrame
+
+
+@torch.no_grad()
+def predict(artefact: GraphArtefact, snapshots: Snapshots) -> pl.DataFrame:
+    """The forecast from the last of `snapshots`. Raises DataError where they do not fit the model."""
+    _require_same_kind(artefact, snapshots)
+    network, last = artefact.network, len(snapshots) - 1
+    features, absent = features_of(artefact.model, artefact.degrees)
+    frames = Frames(snapshots, features, absent, is_local=network.is_local, keep=artefact.task.window + 1)
+    [(_, h)] = network.judged(frames, range(last, last + 1))
+    memory = LinkMemory(len(snapshots.names), window=artefact.task.window)
+    for snapshot in snapshots:
+        memory.update(snapshot.nodes[snapshot.edge_index])
+    place = frames[last].place
+    if isinstance(artefact.task, LinkTask):
+        scores = PairScores(network.head, h, place, memory if network.reads_memory else None)
+        return _named(snapshots, *best_new_pairs(scores, memory, artefact.task.top))
+    pairs = snapshots[last].nodes[snapshots[last].edge_index]
+    logits = network.head(h, place[pairs], memory.features(pairs) if network.reads_memory else None)
+    shares = logits.softmax(1)
+    ends = _named(snapshots, pairs, shares[:, 0])
+    return ends.rename({"score": "class_0"}).with_columns(pl.Series("class_1", shares[:, 1].numpy()))
+
+
+def best_new_pairs(scores: PairScores, memory: LinkMemory, count: int) -> tuple[Tensor, Tensor]:
+    """The `count` pairs [2, K] with the highest scores among those that were never linked, and their scores [K].
+
+    A pair of a node with itself is none. Equal scores come in the order of ids.
+    """
+    nodes, seen = memory.nodes, memory.seen_pairs()
+    best: list[
+        tuple[float, int]
+    ] = []  # score, and minus the pair's number, so that of equal scores the first is largest
+    for rows in torch.arange(nodes).split(max(1, ROWS // nodes)):
+        block = scores(rows)
+        here = (seen[0] >= rows[0]) & (seen[0] <= rows[-1])
+        block[seen[0, here] - rows[0], seen[1, here]] = -torch.inf
+        block[torch.arange(len(rows)), rows] = -torch.inf
+        top = block.flatten().topk(min(count, block.numel()))
+        pairs = top.indices + int(rows[0]) * nodes
+        found = [(s, -p) for s, p in zip(top.values.tolist(), pairs.tolist(), strict=True) if s > -torch.inf]
+        best = heapq.nlargest(count, [*best, *found])
+    key = torch.tensor([-p for _, p in best], dtype=torch.int64)
+    return torch.stack([key // nodes, key % nodes]), torch.tensor([s for s, _ in best]).sigmoid()
+
+
+def _named(snapshots: Snapshots, pairs: Tensor, score: Tensor) -> pl.DataFrame:
+    names = pl.Series(snapshots.names, dtype=pl.String)
+    source, target = (names.gather(pl.Series(end.numpy())) for end in pairs)
+    return pl.DataFrame({"source": source, "target": target, "score": score.numpy()})
+
+
+def _require_same_kind(artefact: GraphArtefact, snapshots: Snapshots) -> None:
+    config = artefact.config
+    if (config.interval, config.is_directed) != (snapshots.interval, snapshots.is_directed):
+        raise DataError(
+            f"the snapshots are {snapshots.interval} long and {_kind(snapshots.is_directed)}, but the model was "
+            f"trained on {config.interval} and {_kind(config.is_directed)}; train anew"
+        )
+    if len(snapshots) < artefact.task.window:
+        raise DataError(f"the model reads {artefact.task.window} snapshots but there are {len(snapshots)}")
+
+
+def _kind(is_directed: bool) -> str:
+    return "directed" if is_directed else "undirected"
+
+
+def cutoff_of(snapshots: Snapshots) -> str:
+    return step_name(snapshots.clock[-1])

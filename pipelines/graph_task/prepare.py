@@ -1,0 +1,110 @@
+"""A data set of snapshots becomes a task: features, targets, and the steps to learn from and to be judged on."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from data.degree_features import DegreeSchema, fit_degrees
+from data.snapshot_store import SnapshotSet
+from data.snapshots import Snapshot, Snapshots
+from models.link_memory import LinkMemory
+from pipelines.graph_task.frames import Features, Frames
+from pipelines.graph_task.ranges import SampleRanges, sample_ranges
+from pipelines.graph_task.spec import GraphModelBase, GraphSpec, LinkTask
+from pipelines.graph_task.spec import GraphTask as TaskTable
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """What is to be told of one step: pairs and their classes, of links those that are there."""
+
+    pairs: Tensor  # [2, M], global ids
+    label: Tensor  # [M]
+
+
+@dataclass(frozen=True)
+class Prepared:
+    snapshots: Snapshots
+    dataset_version: str
+    task: TaskTable
+    ranges: SampleRanges
+    degrees: DegreeSchema
+
+    @property
+    def nodes(self) -> int:
+        return len(self.snapshots.names)
+
+    @property
+    def is_about_links(self) -> bool:
+        return isinstance(self.task, LinkTask)
+
+    @property
+    def ahead(self) -> int:
+        """Steps between the last one read and the target."""
+        return int(self.is_about_links)
+
+    @property
+    def minority(self) -> int:
+        """The rare class; links are class 1."""
+        return 1 if isinstance(self.task, LinkTask) else self.task.minority
+
+    def remembering(self, window: int) -> "Prepared":
+        """The same task with the memory of another model's `window`."""
+        return replace(self, task=self.task.model_copy(update={"window": window}))
+
+    def frames(self, model: GraphModelBase, *, is_local: bool) -> Frames:
+        features, absent = features_of(model, self.degrees)
+        return Frames(self.snapshots, features, absent, is_local=is_local, keep=self.task.window + 1)
+
+    def links(self, step: int) -> Tensor:
+        """[2, E], the edges of a step by global ids."""
+        snapshot = self.snapshots[step]
+        return snapshot.nodes[snapshot.edge_index]
+
+    def labelled(self, sample: int) -> Labelled:
+        """The target of a sample: the links of the next step, or the edges of this one with their classes."""
+        if self.is_about_links:
+            pairs = self.links(sample + 1)
+            return Labelled(pairs, torch.ones(pairs.shape[1], dtype=torch.int64))
+        label = self.snapshots[sample].edge_label
+        assert label is not None  # the spec has asked for a column of ratings
+        return Labelled(self.links(sample), label.long())
+
+    def memories(self, samples: range) -> Iterator[LinkMemory]:
+        """What was seen up to each of these samples, one after the other; the same object, updated in between."""
+        memory = LinkMemory(self.nodes, window=self.task.window)
+        for step in range(samples.stop):
+            memory.update(self.links(step))
+            if step in samples:
+                yield memory
+
+
+def prepare(spec: GraphSpec, dataset: SnapshotSet) -> Prepared:
+    """Raises SpecError where the history is too short for the task."""
+    snapshots = dataset.snapshots
+    ahead = 1 if isinstance(spec.task, LinkTask) else 0
+    ranges = sample_ranges(len(snapshots), spec.task.split, window=spec.task.window, ahead=ahead)
+    degrees = fit_degrees(snapshots, train_end=ranges.train_end)
+    return Prepared(snapshots, dataset.manifest.version, spec.task, ranges, degrees)
+
+
+def features_of(model: GraphModelBase, degrees: DegreeSchema) -> tuple[Features, Tensor]:
+    """What is told of a node that is there, and of one that is not [D]."""
+    if model.features == "log_degree":
+        return degrees.log_degree, torch.zeros(1)
+    schema = DegreeSchema(min(degrees.largest, model.largest_degree or degrees.largest))
+    absent = torch.zeros(schema.largest + 1)
+    absent[0] = 1
+    return schema.one_hot, absent
+
+
+def feature_width(model: GraphModelBase, degrees: DegreeSchema) -> int:
+    return len(features_of(model, degrees)[1])
+
+
+def active_nodes(snapshots: Snapshots, last: int, window: int) -> Tensor:
+    """[A], the nodes of every snapshot of a window, one list after the other."""
+    steps: list[Snapshot] = list(snapshots[max(0, last - window + 1) : last + 1])
+    return torch.cat([snapshot.nodes for snapshot in steps])

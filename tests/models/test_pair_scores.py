@@ -1,0 +1,75 @@
+"""Scores by groups of equal nodes, against every pair by itself."""
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn.metrics import average_precision_score
+
+from models import pair_scores
+from models.link_memory import FEATURES, LinkMemory
+from models.pair_head import PairHead
+from models.pair_scores import PairScores, odds
+
+N = 9
+
+
+def case(seed: int, *, remembers: bool, symmetric: bool = False):
+    """Four distinct embeddings among nine nodes, and three steps of memory."""
+    generator = torch.Generator().manual_seed(seed)
+    torch.manual_seed(seed)
+    memory = LinkMemory(N, window=2)
+    for _ in range(3):
+        memory.update(torch.randint(N, (2, 5), generator=generator))
+    head = PairHead(3, 5, features=len(FEATURES) if remembers else 0, symmetric=symmetric)
+    h = torch.randn(5, 3, generator=generator)
+    h[4] = h[1]  # equal, though not the same row
+    place = torch.randint(5, (N,), generator=generator)
+    links = torch.randint(N, (2, 6), generator=generator)
+    return head, h, place, memory if remembers else None, links
+
+
+def one_by_one(head, h, place, memory):
+    """[N, N]"""
+    pairs = torch.cartesian_prod(torch.arange(N), torch.arange(N)).T
+    features = None if memory is None else memory.features(pairs)
+    return odds(head(h, place[pairs], features)).view(N, N)
+
+
+@settings(deadline=None)
+@given(seed=st.integers(0, 99), remembers=st.booleans(), symmetric=st.booleans())
+@torch.no_grad()
+def test_every_pair_has_the_score_that_it_has_by_itself(seed, remembers, symmetric):
+    head, h, place, memory, links = case(seed, remembers=remembers, symmetric=symmetric)
+    expected = one_by_one(head, h, place, memory)
+    scores = PairScores(head, h, place, memory)
+    rows = torch.tensor([7, 0, 3, 7])
+    torch.testing.assert_close(scores(rows), expected[rows], rtol=0, atol=1e-5)
+    torch.testing.assert_close(scores.at(links), expected[links[0], links[1]], rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("kept", [0, 2**25])  # blocks worked out again, and blocks kept
+@pytest.mark.parametrize("remembers", [False, True])
+@torch.no_grad()
+def test_average_precision_and_ranks_are_those_of_all_pairs(monkeypatch, kept, remembers):
+    monkeypatch.setattr(pair_scores, "KEPT", kept)
+    monkeypatch.setattr(pair_scores, "BLOCK", 30)  # blocks of one or two groups
+    for seed in range(20):
+        head, h, place, memory, links = case(seed, remembers=remembers)
+        scores = PairScores(head, h, place, memory)
+        dense = scores(torch.arange(N))  # of this very object: equal scores stay equal
+        links = links[:, (links[0] * N + links[1]).argsort()]
+        truth = torch.zeros(N, N).index_put_((links[0], links[1]), torch.ones(6))
+        expected = average_precision_score(truth.flatten().numpy(), dense.flatten().numpy())
+        assert scores.average_precision(links) == pytest.approx(expected, abs=1e-9)
+        above, tied = scores.rank(links)
+        own = dense[links[0], links[1], None]
+        assert torch.equal(above, (dense[links[0]] > own).sum(1))
+        assert torch.equal(tied, (dense[links[0]] == own).sum(1))
+
+
+@torch.no_grad()
+def test_equal_nodes_form_one_group_unless_their_activity_differs():
+    head, h, place, memory, _ = case(3, remembers=True)
+    assert len(PairScores(PairHead(3, 5), h, place).size) == len(h[place].unique(dim=0))
+    assert len(PairScores(head, h, place, memory).size) > len(h[place].unique(dim=0))

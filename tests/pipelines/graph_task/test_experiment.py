@@ -1,0 +1,171 @@
+"""From a spec to a forecast, on a real MLflow store."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import polars as pl
+import pytest
+import torch
+
+from data.snapshot_store import SnapshotSet
+from pipelines.graph_task import train as training
+from pipelines.graph_task.artefact import GraphArtefact, describe_artefact, load_artefact, save_artefact
+from pipelines.graph_task.experiment import Trained, enrol, forecast, outlook, train
+from pipelines.graph_task.ingest import ingest_or_reuse
+from pipelines.graph_task.predict import predict
+from pipelines.graph_task.prepare import prepare
+from pipelines.graph_task.report import page
+from pipelines.graph_task.spec import GraphSpec
+from pipelines.graph_task.train import fit
+from pipelines.registry import client, fetch_forecaster, versions
+from pipelines.serving.champions import all_versions
+
+QUIET: Callable[[str], None] = lambda line: None  # noqa: E731
+Make = Callable[..., GraphSpec]
+
+
+def stored(home: Path, spec: GraphSpec, work: Trained) -> GraphArtefact:
+    """Through its files, without a registry."""
+    save_artefact(home / "a", describe_artefact(spec, work.prepared, work.evaluated), work.evaluated.fitted.network)
+    return load_artefact(home / "a")
+
+
+def test_the_life_of_a_link_model(home: Path, graph_spec: Make) -> None:
+    """One story, since each MLflow store takes seconds to make."""
+    weak = graph_spec(training={"epochs": 1, "learning_rate": 1e-6}, task={"top": 7})
+    strong = graph_spec(model={"pair_memory": True}, training={"epochs": 12}, task={"top": 7})
+    dataset, reused = ingest_or_reuse(weak, say=QUIET)
+    assert not reused
+    assert ingest_or_reuse(strong, say=QUIET)[1]
+
+    work = train(weak, dataset, say=QUIET)
+    first, known = enrol(weak, dataset, work, say=QUIET)
+    assert (first.version, first.alias, known) == ("1", "champion", False)
+    assert enrol(weak, dataset, train(weak, dataset, say=QUIET), say=QUIET) == (first, True)
+
+    better = train(strong, dataset, say=QUIET)
+    second, _ = enrol(strong, dataset, better, say=QUIET)
+    assert second.alias == "champion"
+    assert "of champion 1 on the same steps" in second.reason
+    worse = graph_spec(training={"epochs": 1, "learning_rate": 2e-6}, task={"top": 7})
+    third, _ = enrol(worse, dataset, train(worse, dataset, say=QUIET), say=QUIET)
+    assert third.alias == "challenger"
+
+    store = client()
+    files = fetch_forecaster(store, store.get_model_version("friends", "2"))
+    assert sorted(file.name for file in files.iterdir()) == ["config.json", "weights.safetensors"]
+    found = forecast(strong, dataset)
+    assert (found.model, found.version) == ("evolvegcn-h+memory", "2")
+    assert found.frame.equals(predict(load_artefact(files), dataset.snapshots))
+    assert len(found.frame) == 7
+    assert page(strong, dataset, better, second, found).count("<tr>") == 2 + 1 + 12 + 1 + 1 + 7
+
+    assert [row.version for row in versions()] == ["3", "2", "1"]
+    assert all_versions() == []  # no HTTP service forecasts graphs
+
+
+def test_a_forecast_lists_pairs_that_were_never_linked_the_best_first(home: Path, graph_spec: Make) -> None:
+    spec = graph_spec(task={"top": 50})
+    dataset, _ = ingest_or_reuse(spec, say=QUIET)
+    frame = predict(stored(home, spec, train(spec, dataset, say=QUIET)), dataset.snapshots)
+    names = dataset.snapshots.names
+    linked = {(names[u], names[v]) for graph in dataset.snapshots for u, v in graph.nodes[graph.edge_index].T.tolist()}
+    found = list(zip(frame["source"], frame["target"], strict=True))
+    possible = {(u, v) for u in names for v in names if u != v} - linked
+    assert len(set(found)) == len(found) == min(50, len(possible))
+    assert set(found) <= possible
+    assert frame["score"].is_sorted(descending=True)
+
+
+def test_classes_of_edges_go_the_same_way(home: Path, graph_spec: Make, friends: SnapshotSet) -> None:
+    spec = graph_spec(task={"kind": "edge_labels"}, training={"epochs": 20})
+    work = train(spec, friends, say=QUIET)
+    scores = work.evaluated.backtest.scores
+    assert scores["model"].to_list() == ["evolvegcn-h", "majority"]
+    assert work.evaluated.backtest.score("evolvegcn-h", "minority_f1") > 0.5  # by chance it would be 0.4 or less
+    frame = predict(stored(home, spec, work), friends.snapshots)
+    assert frame.columns == ["source", "target", "class_0", "class_1"]
+    assert len(frame) == friends.snapshots[-1].edge_index.shape[1]
+    torch.testing.assert_close(frame["class_0"].to_torch() + frame["class_1"].to_torch(), torch.ones(len(frame)))
+
+
+def test_the_outlook_names_the_ranges(graph_spec: Make, friends: SnapshotSet) -> None:
+    lines = outlook(graph_spec(task={"kind": "edge_labels"}), friends)
+    assert "evolvegcn-h: 3 steps of 100s in" in lines
+    assert "training    steps 2 to 19" in lines
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        {},
+        {"variant": "O", "rnn": "lstm", "remedy": "residual", "root": True, "skip": True},
+        {"variant": "H", "policy": "carry", "pair_memory": True},
+        {"name": "gcn", "symmetric": True},
+        {"name": "gcn_gru", "features": "log_degree"},
+    ],
+    ids=str,
+)
+def test_a_killed_training_goes_on_to_the_same_weights(
+    home: Path, graph_spec: Make, friends: SnapshotSet, model: dict, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spec = graph_spec(model=model, training={"epochs": 4})
+    prepared = prepare(spec, friends)
+    straight = fit(prepared, spec.model, spec.training, folder=home / "straight", say=QUIET)
+
+    class Killed(BaseException):
+        pass
+
+    real = training.save_progress
+    saved = []
+
+    def save_twice(*arguments: object) -> None:
+        if len(saved) == 2:
+            raise Killed
+        saved.append(None)
+        real(*arguments)
+
+    monkeypatch.setattr(training, "save_progress", save_twice)
+    with pytest.raises(Killed):
+        fit(prepared, spec.model, spec.training, folder=home / "killed", say=QUIET)
+    monkeypatch.setattr(training, "save_progress", real)
+    said: list[str] = []
+    resumed = fit(prepared, spec.model, spec.training, folder=home / "killed", say=said.append)
+    assert "taking up at epoch 3" in said[0]
+    for name, value in straight.network.state_dict().items():
+        assert torch.equal(resumed.network.state_dict()[name], value), name
+    assert resumed.history.epochs.drop("seconds").equals(straight.history.epochs.drop("seconds"))
+    again = fit(prepared, spec.model, spec.training, folder=home / "killed", say=said.append)
+    assert again.reused
+    assert all(torch.equal(again.network.state_dict()[n], v) for n, v in straight.network.state_dict().items())
+
+
+def test_a_damaged_run_is_trained_anew(home: Path, graph_spec: Make, friends: SnapshotSet) -> None:
+    spec = graph_spec()
+    prepared = prepare(spec, friends)
+    first = fit(prepared, spec.model, spec.training, folder=home / "runs", say=QUIET)
+    (home / "runs" / f"evolvegcn-{first.key}" / "weights.safetensors").write_bytes(b"damaged")
+    assert not fit(prepared, spec.model, spec.training, folder=home / "runs", say=QUIET).reused
+
+
+@pytest.mark.parametrize("memory", [False, True])
+@pytest.mark.parametrize("policy", ["reset", "carry"])
+def test_what_comes_after_the_validation_range_changes_no_weight(
+    home: Path, graph_spec: Make, policy: str, memory: bool
+) -> None:
+    """The first test target is the first step that training must not see."""
+    spec = graph_spec(model={"policy": policy, "pair_memory": memory})
+    dataset, _ = ingest_or_reuse(spec, say=QUIET)
+    prepared = prepare(spec, dataset)
+    straight = fit(prepared, spec.model, spec.training, folder=home / "a", say=QUIET)
+    last_seen = prepared.ranges.validation_end  # the target of the last validation sample
+    rows = pl.read_csv(home / "edges.csv")
+    late = pl.col("time") > 1_000_000_000 + 100 * last_seen
+    noise = rows.with_columns(pl.when(late).then(pl.lit("n0")).otherwise("source").alias("source"))
+    assert not noise.equals(rows)
+    noise.write_csv(home / "edges.csv")
+    other, _ = ingest_or_reuse(spec, say=QUIET)
+    assert other.manifest.version != dataset.manifest.version
+    changed = fit(prepare(spec, other), spec.model, spec.training, folder=home / "b", say=QUIET)
+    for name, value in straight.network.state_dict().items():
+        assert torch.equal(changed.network.state_dict()[name], value), name
