@@ -4,7 +4,7 @@ import json
 import os
 import tempfile
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -24,6 +24,7 @@ from pipelines.report import figures, findings, maps, words
 from pipelines.report.browse import Browse, browse
 from pipelines.report.figures import Figure
 from pipelines.report.network import NetworkCourse, edges_of_flows, network_course
+from pipelines.report.flow_matrix import flow_figures
 from pipelines.report.network_figures import network_figures
 from pipelines.report.relations import relation_figures, relation_rows
 from pipelines.results import Backtest, Explanation, Forecast, History, Registered
@@ -143,6 +144,7 @@ def _figures(run: Run) -> dict[str, Figure]:
         maps.error_map(backtest, run.compared, places, run.labels),
         figures.calibration_figure(backtest),
         maps.flow_figure(run.links, places, run.labels) if run.links is not None and len(run.links) else None,
+        *(flow_figures(_by_zones(backtest), places, run.labels) if backtest.are_flows else []),
         *(_network_figures(run.network, places, run.labels) if run.network else []),
         *(relation_figures(run.explanation) if run.explanation else []),
         figures.rejection_figure({reason: n for reason, n in rejected.items() if n})
@@ -152,6 +154,11 @@ def _figures(run: Run) -> dict[str, Figure]:
         figures.training_figure(run.history),
     ]
     return {figure.name: figure for figure in drawn if figure is not None}
+
+
+def _by_zones(backtest: Backtest) -> Backtest:
+    """Of a backtest of flows, the targets by the names of their zones."""
+    return replace(backtest, variables=backtest.nodes)
 
 
 def _network_figures(network: Network, places: dict[str, maps.Place], labels: dict[str, str]) -> list[Figure]:
@@ -185,6 +192,7 @@ def _findings(run: Run, browsed: Browse) -> dict[str, str]:
         "of_nodes": findings.of_nodes(backtest, run.compared, run.labels) if several else "",
         "of_calibration": findings.of_calibration(backtest),
         "of_flows": findings.of_flows(run.links, run.labels) if run.links is not None and len(run.links) else "",
+        "of_pairs": findings.of_flow_forecast(_by_zones(backtest), run.labels) if backtest.are_flows else "",
         "of_network": findings.of_network(run.network.course, run.network.ranges) if run.network else "",
         "of_relations": findings.of_relations(run.explanation) if run.explanation else "",
         "of_data": findings.of_data(run.dataset.manifest),

@@ -15,9 +15,6 @@ MODELS = {
     "dlinear": "DLinear",
     "stid": "STID",
     "regenn": "ReGENN",
-    "evolvegcn-H": "EvolveGCN-H",
-    "evolvegcn-O": "EvolveGCN-O",
-    "gcn": "GCN",
     "evolvegcn-flows": "EvolveGCN for flows",
     "ridge": "Ridge regression",
     "naive": "Naive (last value)",
@@ -31,9 +28,7 @@ UNITS = {"m": "minute", "h": "hour", "d": "day", "w": "week", "mo": "month", "q"
 
 
 def model_title(name: str) -> str:
-    """Of a model's label, of which what is in brackets stays as it is."""
-    head, space, rest = name.partition(" (")
-    return MODELS.get(head, head) + space + rest
+    return MODELS.get(name, name)
 
 
 def number(value: float) -> str:
