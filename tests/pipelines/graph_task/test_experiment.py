@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from data.snapshot_store import SnapshotSet
+from models.negatives import Negatives
 from pipelines.graph_task import train as training
 from pipelines.graph_task.artefact import GraphArtefact, describe_artefact, load_artefact, save_artefact
 from pipelines.graph_task.experiment import Trained, enrol, forecast, outlook, train
@@ -169,3 +170,19 @@ def test_what_comes_after_the_validation_range_changes_no_weight(
     changed = fit(prepare(spec, other), spec.model, spec.training, folder=home / "b", say=QUIET)
     for name, value in straight.network.state_dict().items():
         assert torch.equal(changed.network.state_dict()[name], value), name
+
+
+def test_pairs_without_a_link_are_drawn_anew_in_every_epoch(
+    home: Path, graph_spec: Make, friends: SnapshotSet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seeds: list[int] = []
+    real = training.smart_negatives
+
+    def noted(*arguments: torch.Tensor, multiplier: int, generator: torch.Generator) -> Negatives:
+        seeds.append(generator.initial_seed())
+        return real(*arguments, multiplier=multiplier, generator=generator)
+
+    monkeypatch.setattr(training, "smart_negatives", noted)
+    spec = graph_spec(training={"epochs": 2})
+    fit(prepare(spec, friends), spec.model, spec.training, folder=home / "runs", say=QUIET)
+    assert len(seeds) == len(set(seeds)) == 2 * len(prepare(spec, friends).ranges.training)

@@ -29,3 +29,8 @@ def test_whole_numbers_count_steps() -> None:
 def test_a_history_too_short_is_told_with_the_range_that_is_empty() -> None:
     with pytest.raises(SpecError, match="leave no step for training"):
         sample_ranges(12, Split(), window=11, ahead=1)
+
+
+def test_a_share_that_falls_on_a_step_does_not_lose_it_to_rounding() -> None:
+    """20 * (1 - 0.15 - 0.2) is 12.999999999999998."""
+    assert sample_ranges(21, Split(validation=0.15, test=0.2), window=2, ahead=1).train_end == 13
