@@ -12,8 +12,10 @@ convolutions may be two (`directed`), and there are remedies for weights that sh
 released start multiplies them by about 0.6 a step.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from itertools import pairwise
 from typing import Literal
 
@@ -279,3 +281,27 @@ class EvolveGCN(nn.Module):
 def detach_state(state: State) -> State:
     """The same weights, through which no gradient flows."""
     return tuple(tuple(each.detach() for each in layer) for layer in state)
+
+
+@contextmanager
+def watched_norms(network: nn.Module) -> Iterator[dict[str, list[float]]]:
+    """While it is open, every evolving weight within `network` notes its norm: W_0's, then that after each step.
+
+    The names say layer and direction. Of a batch of weights (-H) it is the mean.
+    """
+    noted: dict[str, list[float]] = {}
+    hooks = []
+    for layer, cell in enumerate(part for part in network.modules() if isinstance(part, EvolveGCNCell)):
+        for way, weight in zip(("along edges", "against edges"), cell.weights, strict=False):
+            name = f"layer {layer + 1}, {way}" if cell.settings.directed else f"layer {layer + 1}"
+            course = noted.setdefault(name, [float(weight.initial.detach().norm())])
+            hooks.append(weight.register_forward_hook(partial(_note, course)))
+    try:
+        yield noted
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+def _note(course: list[float], _: nn.Module, __: object, state: WeightState) -> None:
+    course.append(float(state.weight.detach().norm(dim=(-2, -1)).mean()))

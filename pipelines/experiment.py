@@ -16,7 +16,7 @@ from pipelines.checkpoint import write_whole
 from pipelines.device import choose_device, describe_device
 from pipelines.errors import RegistryError
 from pipelines.evaluate import Evaluated, backtest, describe_series
-from pipelines.explain import explain
+from pipelines.explain import explain, weight_course
 from pipelines.predict import QUANTILES, Predictor
 from pipelines.prepare import Prepared, prepare
 from pipelines.register import attach_report, find_registered, register
@@ -136,6 +136,7 @@ def report(spec: Spec, dataset: DataSet, trained: Trained, registered: Registere
         history=trained.evaluated.fitted.history,
         registered=registered,
         explanation=explain(trained.prepared, trained.evaluated.fitted),
+        weights=weight_course(trained.prepared, trained.evaluated.fitted),
         path=path,
     )
     attach_report(registered, path)

@@ -6,9 +6,11 @@ import numpy as np
 import polars as pl
 import torch
 
+from models.evolvegcn import watched_norms
 from models.regenn import strongest_relations
+from pipelines.evaluate import forecast_at
 from pipelines.prepare import Prepared, node_labels
-from pipelines.results import Explanation
+from pipelines.results import Explanation, WeightCourse
 from pipelines.train import Fitted
 from pipelines.zoo import graph_axes
 
@@ -34,6 +36,15 @@ def explain(prepared: Prepared, fitted: Fitted) -> Explanation | None:
         target=weights[:, 1],
         best_epoch=fitted.history.best_epoch,
     )
+
+
+def weight_course(prepared: Prepared, fitted: Fitted) -> WeightCourse | None:
+    """How the weights evolve over the last window before the test range; None for a network that evolves none."""
+    cutoff = prepared.ranges.validation_end - 1
+    with watched_norms(fitted.network) as noted:
+        forecast_at(fitted.network, prepared, [cutoff], window=prepared.shape.window)
+    courses = {name: course for name, course in noted.items() if len(course) > 1}
+    return WeightCourse(tuple(courses), np.array(list(courses.values()))) if courses else None
 
 
 def relation_table(explanation: Explanation, count: int = 20) -> pl.DataFrame:

@@ -107,6 +107,14 @@ class Explanation:
 
 
 @dataclass(frozen=True)
+class WeightCourse:
+    """The norms [L, 1 + K] of weights that evolve, called `names`: at the start, then after each of K steps."""
+
+    names: tuple[str, ...]
+    norms: np.ndarray
+
+
+@dataclass(frozen=True)
 class Registered:
     """The version that a run put into the registry. `reason` is the sentence why it became champion, or did not."""
 

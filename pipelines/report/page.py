@@ -23,11 +23,12 @@ from pipelines.report import comparison as against
 from pipelines.report import figures, findings, maps, words
 from pipelines.report.browse import Browse, browse
 from pipelines.report.figures import Figure
-from pipelines.report.network import NetworkCourse, edges_of_flows, network_course
 from pipelines.report.flow_matrix import flow_figures
+from pipelines.report.network import NetworkCourse, edges_of_flows, network_course
 from pipelines.report.network_figures import network_figures
 from pipelines.report.relations import relation_figures, relation_rows
-from pipelines.results import Backtest, Explanation, Forecast, History, Registered
+from pipelines.report.weights import of_weights, weight_figure
+from pipelines.results import Backtest, Explanation, Forecast, History, Registered, WeightCourse
 from pipelines.spec import Spec
 
 HERE = Path(__file__).parent
@@ -58,6 +59,7 @@ class Run:
     links: pl.DataFrame | None  # flows summed over time, None where there are none
     network: Network | None  # the flows as a network at each step, None where there are none
     explanation: Explanation | None  # None for a model without a learned graph
+    weights: WeightCourse | None  # None for a model whose weights stay as they are
 
 
 def write_report(
@@ -70,6 +72,7 @@ def write_report(
     registered: Registered | None,
     path: Path,
     explanation: Explanation | None = None,
+    weights: WeightCourse | None = None,
 ) -> Path:
     """Write the report of a run to `path`, whole or not at all.
 
@@ -87,6 +90,7 @@ def write_report(
         links=maps.link_totals(dataset.flows) if dataset.flows is not None else None,
         network=_network(spec, dataset),
         explanation=explanation,
+        weights=weights,
     )
     return _write(_render(run), path)
 
@@ -152,6 +156,7 @@ def _figures(run: Run) -> dict[str, Figure]:
         else None,
         figures.observed_figure(run.dataset.panel),
         figures.training_figure(run.history),
+        weight_figure(run.weights.norms, run.weights.names) if run.weights else None,
     ]
     return {figure.name: figure for figure in drawn if figure is not None}
 
@@ -197,6 +202,7 @@ def _findings(run: Run, browsed: Browse) -> dict[str, str]:
         "of_relations": findings.of_relations(run.explanation) if run.explanation else "",
         "of_data": findings.of_data(run.dataset.manifest),
         "of_training": findings.of_training(run.history),
+        "of_weights": of_weights(run.weights.norms, run.weights.names) if run.weights else "",
     }
 
 

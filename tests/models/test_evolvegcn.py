@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from models.adjacency import Adjacency, Operator, directed_adjacency, symmetric_adjacency
-from models.evolvegcn import EvolveGCN, EvolveGCNCell, EvolveGCNSettings, State, Summary, detach_state
+from models.evolvegcn import EvolveGCN, EvolveGCNCell, EvolveGCNSettings, State, Summary, detach_state, watched_norms
 from models.graph import Graph, stack_graphs
 from models.matrix_recurrence import MatrixGRU, MatrixLSTM, WeightState
 
@@ -708,3 +708,22 @@ def test_a_state_or_window_that_does_not_fit_is_refused() -> None:
         model(window(directed=True))
     with pytest.raises(ValueError, match="no update gate to close"):
         EvolveGCNSettings("O", "lstm", "closed_gate")
+
+
+@pytest.mark.parametrize("settings", SETTINGS, ids=str)
+def test_the_norms_that_are_watched_are_those_of_the_weights_at_every_step(settings: EvolveGCNSettings) -> None:
+    model, graphs = model_of(settings), window()
+    with watched_norms(model) as noted:
+        model(graphs)
+    model(graphs)  # after it is closed nothing is noted any more
+    _, weights = reference(model, graphs)
+    for layer, cell in enumerate(model.layers):
+        expected = [cell.weights[0].initial, *(step[layer] for step in weights)]
+        assert noted[f"layer {layer + 1}"] == pytest.approx([float(each.detach().norm()) for each in expected])
+
+
+def test_both_directions_of_a_layer_are_watched() -> None:
+    model = model_of(replace(SETTINGS[0], directed=True))
+    with watched_norms(model) as noted:
+        model(window(directed=True))
+    assert list(noted)[:2] == ["layer 1, along edges", "layer 1, against edges"]

@@ -219,6 +219,8 @@ def test_the_report_reads_from_a_to_b(world: World, tmp_path: Path) -> None:
     assert "to The port" in page
     assert "CPC" in page
     content = json.loads(re.findall(r'<script[^>]*type="application/json"[^>]*>(.*?)</script>', page, re.DOTALL)[0])
+    assert {"flow-means", "flow-difference", "flow-pairs", "weights"} <= set(content["figures"])
+    assert "Over all pairs" in page
     shown = content["browse"]
     prepared = world.trained.prepared
     node, variable = shown["nodes"].index("The lake"), shown["variables"].index("to The port")
