@@ -25,6 +25,7 @@ from pipelines.report import write_report
 from pipelines.results import Forecast, Registered
 from pipelines.settings import runs
 from pipelines.spec import Spec
+from pipelines.train import new_network
 
 if TYPE_CHECKING:
     from pipelines.graph_task.predict import GraphForecast
@@ -49,6 +50,7 @@ def outlook(spec: Spec, dataset: DataSet) -> str:
     """What a run would do, one line a thing."""
     prepared = prepare(spec, dataset)
     shape, index, ranges = prepared.shape, prepared.panel.index, prepared.ranges
+    new_network(prepared, spec.model, ranges.train_end)  # raises what training would
     lines = [
         ("model", f"{spec.model.label}: {shape.window} steps of {prepared.panel.interval} in, {shape.horizon} out"),
         ("series", describe_series(prepared)),

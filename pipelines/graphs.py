@@ -43,12 +43,11 @@ def _graph(model: GraphModel, prepared: Prepared, train_end: int) -> Tensor:
 
 
 def _mean_edges(prepared: Prepared, train_end: int) -> Tensor:
-    """Of the steps of training at which edges are known."""
+    """Of the steps of training whose edges are known: the delay has passed, and some flow was counted."""
     assert prepared.series.edges is not None  # `prepare` has seen to that
-    delay = prepared.shape.edge_delay
-    if delay >= train_end:
-        raise ValueError(f"a training range of {train_end} steps ends before the first flow is known, after {delay}")
-    return prepared.series.edges[delay:train_end].double().mean(0).float()
+    known = prepared.series.edges[prepared.shape.edge_delay : train_end]
+    counted = known.flatten(1).any(1)
+    return (known.double().sum(0) / counted.sum().clamp(min=1)).float()
 
 
 def _correlations(panel: Panel, train_end: int, threshold: float) -> Tensor:

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
 
 import numpy as np
@@ -152,7 +153,14 @@ class Predictor:
             )
         delay = self.config.shape.get("edge_delay", 0)
         steps = steps_until(cutoff, self.config.interval, self.edge_steps + delay)
-        return flow_edges(flows, steps, self.config.nodes, delay=delay)[delay:]
+        edges = flow_edges(flows, steps, self.config.nodes, delay=delay)[delay:]
+        ended = flows["time"].max()
+        if not edges.any() and isinstance(ended, datetime) and ended < steps[0]:
+            raise DataError(
+                f"the flows between the nodes end at {ended.isoformat()}, before the steps from "
+                f"{steps[0].isoformat()} that the model reads; ingest newer flows"
+            )
+        return edges
 
     def stored(self, dataset: DataSet) -> Panel:
         """What of a stored data set the model is about: its panel, or the newest flows between its nodes."""

@@ -71,7 +71,8 @@ def prepare(spec: Spec, dataset: DataSet) -> Prepared:
     if are_flows:
         panel = flows_among(dataset, list(panel.nodes))
     delay = edge_delay(spec)
-    series = Series.of(panel, clock, _edges(spec, dataset, panel, delay))
+    edges = _edges(spec, dataset, panel, delay, ranges.train_end)
+    series = Series.of(panel, clock, edges)
     training = series.values[: ranges.train_end], series.mask[: ranges.train_end]
     return Prepared(
         panel=panel,
@@ -93,7 +94,7 @@ def prepare(spec: Spec, dataset: DataSet) -> Prepared:
         country=spec.task.country,
         is_count=isinstance(spec.data, TripData | OdData) or spec.data.values == "counts",
         dataset_version=dataset.manifest.version,
-        notes=notes,
+        notes=notes + _about_edges(edges, delay),
         flows=dataset.flows,
         given=given_graph(spec, dataset.panel.nodes, panel.nodes),
         are_flows=are_flows,
@@ -121,7 +122,7 @@ def shortest_step_hours(interval: str) -> float:
     return number * {"d": 24, "w": 168, "mo": 672, "q": 2160, "y": 8760}[unit] - 1
 
 
-def _edges(spec: Spec, dataset: DataSet, panel: Panel, delay: int) -> np.ndarray | None:
+def _edges(spec: Spec, dataset: DataSet, panel: Panel, delay: int, train_end: int) -> np.ndarray | None:
     """[T, N, N] where the model reads flows; else they are left where they are."""
     if not isinstance(spec.model, GraphModel) or spec.model.graph not in ("flows", "flows-mean"):
         return None
@@ -130,7 +131,20 @@ def _edges(spec: Spec, dataset: DataSet, panel: Panel, delay: int) -> np.ndarray
             f"model.graph: {spec.model.graph!r} needs what moves between the nodes: data of kind trips or od has it, "
             "series get it from [data.edges]; else choose graph 'correlation', 'distance', 'nearest' or 'given'"
         )
+    if delay >= train_end:
+        raise SpecError(
+            f"model.edge_delay: flows are known after {delay} steps, but training has {train_end}; lower it, or "
+            "data.max_trip_hours"
+        )
     return flow_edges(dataset.flows, panel.index, panel.nodes, delay=delay)
+
+
+def _about_edges(edges: np.ndarray | None, delay: int) -> tuple[str, ...]:
+    """Steps that look as if nothing moved, as they do where a source of edges has gaps or ends early."""
+    if edges is None:
+        return ()
+    empty = np.asarray(~edges[delay:].any(axis=(1, 2)))
+    return (f"{empty.sum():,} of {len(empty):,} steps have no edge between the nodes",) if empty.any() else ()
 
 
 def flows_among(dataset: DataSet, nodes: list[str], *, last: int | None = None) -> Panel:

@@ -80,3 +80,17 @@ def test_single_precision_keeps_small_and_large_rates_finite(law: str) -> None:
     for log_rate in (-20.0, 8.0):
         for second in (-20.0, 20.0):
             assert LAWS[law](y, torch.tensor(log_rate), torch.tensor(second)).isfinite().all()
+
+
+def test_a_concentration_of_next_to_nothing_keeps_its_gradient() -> None:
+    low = torch.tensor(-110.0, requires_grad=True)
+    value = negative_binomial(torch.tensor(0.0), torch.tensor(-3.0, requires_grad=True), low)
+    value.backward()
+    assert torch.isfinite(value)
+    assert torch.isfinite(low.grad)
+
+
+def test_large_counts_keep_their_digits() -> None:
+    y, log_rate = torch.tensor(1e7), torch.tensor(1e7).log()
+    exact = -0.5 * math.log(2 * math.pi * 1e7)  # Stirling
+    assert float(poisson(y, log_rate)) == pytest.approx(exact, abs=0.05)

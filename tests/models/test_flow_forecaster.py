@@ -53,6 +53,16 @@ def test_untrained_the_forecast_is_the_training_mean() -> None:
     torch.testing.assert_close(forecast, expected.expand(B, H, -1, -1))
 
 
+def test_the_training_mean_is_that_of_observed_steps() -> None:
+    network = FlowForecaster(FlowSettings(likelihood="poisson"), window=W, horizon=H, nodes=N)
+    values = torch.poisson(torch.full((50, N, N), 2.0))
+    mask = torch.arange(50) < 20
+    network.learn_from(values * mask[:, None, None], mask[:, None, None].expand_as(values))
+    expected = (values[:20].sum(0) + 0.5) / 21
+    torch.testing.assert_close(network(*window()), expected.expand(B, H, -1, -1))
+    torch.testing.assert_close(network.frozen, values[:20].mean(0).log1p())
+
+
 @ANY_KIND
 def test_relabelling_the_zones_only_relabels_the_forecast(settings: FlowSettings) -> None:
     """What is known of each zone and pair is relabelled along with them."""

@@ -127,6 +127,15 @@ def test_the_features_of_a_snapshot_are_its_newest_values(sample: Sample) -> Non
     assert not torch.allclose(one[:, -1], other[:, -1])
 
 
+def test_a_gap_is_told_apart_from_the_value_that_fills_it(sample: Sample) -> None:
+    x, mask, calendar = sample
+    network, seen = forecaster(), torch.ones_like(mask)
+    gap = seen.clone()
+    gap[:, -1] = False
+    one, other = (network._features(x, each, calendar[:, :W]) for each in (seen, gap))
+    assert not torch.allclose(one[:, -1], other[:, -1])
+
+
 @pytest.mark.parametrize("predict", ["value", "change"])
 def test_an_untrained_network_forecasts_the_mean_or_the_last_value(predict: str, sample: Sample, edges: Tensor) -> None:
     torch.manual_seed(0)

@@ -147,7 +147,9 @@ def test_the_table_names_what_is_special_about_flows(world: World) -> None:
 def test_no_forecast_depends_on_what_comes_after_its_cutoff(world: World, tmp_path: Path) -> None:
     """From one step of the test range on, every flow is another: forecasts from cutoffs before it stay as they were."""
     prepared, spec = world.trained.prepared, world.spec
-    changed = spec.model_copy(update={"evaluation": spec.evaluation.model_copy(update={"baselines": ["ridge"]})})
+    changed = spec.model_copy(
+        update={"evaluation": spec.evaluation.model_copy(update={"baselines": ["ridge", "historical_mean"]})}
+    )
     first = prepared.ranges.validation_end + 20
     flows = world.dataset.flows
     assert flows is not None
@@ -157,6 +159,7 @@ def test_no_forecast_depends_on_what_comes_after_its_cutoff(world: World, tmp_pa
     after = backtest(changed, prepare(changed, noisy), folder=tmp_path, say=quiet).backtest
     known = before.cutoffs < prepared.panel.index[first]
     assert 0 < known.sum() < len(known)
+    assert np.array_equal(before.forecasts["historical_mean"], after.forecasts["historical_mean"])
     for name in ("evolvegcn-flows", "ridge"):
         assert np.array_equal(before.forecasts[name][known], after.forecasts[name][known])
         assert not np.array_equal(before.forecasts[name][~known], after.forecasts[name][~known])

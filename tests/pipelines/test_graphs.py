@@ -17,6 +17,7 @@ from data.panel import Panel
 from pipelines.artefact import Artefact, describe_artefact, load_artefact, save_artefact
 from pipelines.errors import SpecError
 from pipelines.evaluate import Evaluated, backtest, forecast_at, targets_at
+from pipelines.experiment import outlook
 from pipelines.gate import champion_score, judge
 from pipelines.graphs import static_graph
 from pipelines.predict import Predictor
@@ -84,6 +85,10 @@ def test_nothing_behind_training_enters_a_static_graph(graph: str, roads: DataSe
     ours = static_graph(spec.model, prepared, end)
     assert torch.equal(static_graph(spec.model, prepare(spec, noisy_after(roads, end)), end), ours)
     assert ours.count_nonzero() > 0
+    fresh = [
+        new_network(prepare(spec, each), spec.model, end).network.graph for each in (roads, noisy_after(roads, end))
+    ]
+    assert torch.equal(*fresh)
     if graph in ("flows-mean", "correlation"):  # and training does enter
         assert not torch.equal(static_graph(spec.model, prepare(spec, noisy_after(roads, end - 50)), end), ours)
 
@@ -101,6 +106,37 @@ def test_static_graphs_are_what_they_are_called(roads: DataSet, graph_spec) -> N
     assert [tuple(pair) for pair in graphs["given"].nonzero().tolist()] == [(0, 1), (1, 2), (4, 0)]
     known = prepare(graph_spec(graph="flows"), roads).series.edges[: prepared.ranges.train_end]
     torch.testing.assert_close(graphs["flows-mean"], known.mean(0))
+
+
+def test_the_mean_of_flows_is_of_the_steps_at_which_they_are_known(roads: DataSet, graph_spec) -> None:
+    """Neither before the delay has passed nor where the source has a gap is there nothing: it is not known."""
+    gap = pl.col("time").is_between(roads.panel.index[50], roads.panel.index[99])
+    holes = replace(roads, flows=roads.flows.filter(~gap))
+    spec = graph_spec(graph="flows-mean", edge_delay=3)
+    prepared = prepare(spec, holes)
+    end = prepared.ranges.train_end
+    known = prepare(graph_spec(graph="flows", edge_delay=0), roads).series.edges[: end - 3]
+    kept = torch.cat([known[:50], known[100:]])
+    torch.testing.assert_close(static_graph(spec.model, prepared, end), kept.mean(0))
+    assert any("50 of" in note and "no edge" in note for note in prepared.notes)
+
+
+def test_a_delay_longer_than_training_is_refused(roads: DataSet, graph_spec) -> None:
+    with pytest.raises(SpecError, match="flows are known after 390 steps, but training has"):
+        prepare(graph_spec(edge_delay=390), roads)
+
+
+def test_a_check_says_what_training_would_refuse(roads: DataSet, graph_spec) -> None:
+    with pytest.raises(SpecError, match="joins no two of the 5 nodes"):
+        outlook(graph_spec(graph="distance", sigma_km=1), roads)
+
+
+def test_a_forecast_from_flows_that_have_ended_is_refused(roads: DataSet, graph_spec, tmp_path: Path) -> None:
+    spec = graph_spec()
+    _, artefact = evaluated(spec, prepare(spec, roads), tmp_path)
+    stale = roads.flows.filter(pl.col("time") < roads.panel.index[-20].to_pydatetime())
+    with pytest.raises(DataError, match="flows between the nodes end at .* ingest newer flows"):
+        Predictor(artefact).forecast_panel(roads.panel, flows=stale)
 
 
 @pytest.mark.parametrize(
