@@ -48,8 +48,10 @@ class PairScores:
         scores[line, self.seen_key[at] % self.nodes] = self.seen_score[at]
         return scores
 
-    def average_precision(self, links: Tensor) -> float:
+    def average_precision(self, links: Tensor, known: Tensor | None = None) -> float:
         """Of `links` [2, E] among all N^2 pairs, equal scores as one group; NaN without a link.
+
+        With `known` [K] among the pairs of these nodes alone, of which all links and all remembered pairs are.
 
         The same figure as that of `pipelines.link_metrics.score_step`, without going through the pairs one by one.
         """
@@ -59,8 +61,9 @@ class PairScores:
         found = self._at(key)
         levels, links_at = found.unique(return_counts=True)  # ascending
         pairs_at = torch.zeros(len(levels), dtype=torch.float64, device=key.device)
+        size = self.size if known is None else torch.bincount(self.group[known], minlength=len(self.size))
         for first, block in self._table():
-            weight = self.size[first : first + len(block), None] * self.size
+            weight = size[first : first + len(block), None] * size
             pairs_at += _counted(block.flatten(), levels, weight.flatten().double())
         one = torch.ones(len(self.seen_key), dtype=torch.float64, device=key.device)
         pairs_at += _counted(self.seen_score, levels, one) - _counted(self._of_pairs(self.seen_key), levels, one)

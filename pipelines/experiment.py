@@ -20,7 +20,7 @@ from pipelines.explain import explain, weight_course
 from pipelines.predict import QUANTILES, Predictor
 from pipelines.prepare import Prepared, prepare
 from pipelines.register import attach_report, find_registered, register
-from pipelines.registry import champion, client, fetch_forecaster, newest_leaky
+from pipelines.registry import champion, client, fetch_forecaster, newest_leaky, require_kind
 from pipelines.report import write_report
 from pipelines.results import Forecast, Registered
 from pipelines.settings import runs
@@ -76,6 +76,7 @@ def train(spec: Spec, dataset: DataSet, *, say: Say = print) -> Trained:
 
 def enrol(spec: Spec, dataset: DataSet, trained: Trained, *, say: Say = print) -> tuple[Registered, bool]:
     """The registered version of this training, and whether an equal run had registered it before."""
+    require_kind(client(spec.registry.tracking_uri), spec.registered_name, is_graph=False)
     known = find_registered(spec, trained.evaluated)
     if known is not None:
         say(f"registry: {known.name} version {known.version} is this very model, re-used ({known.alias})")

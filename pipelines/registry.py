@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 CHAMPION: Final = "champion"
 CHALLENGER: Final = "challenger"
 SINCE, UNTIL = "flockcast.champion_since", "flockcast.champion_until"
+SCORES = ("mae", "map", "mrr", "minority_f1", "micro_f1")  # each a tag of a version
 ABSENT = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")  # what MLflow says of an unknown model, or alias
 LEAKY = "flockcast.leaky"  # a version whose training has seen its test range
 OURS = "flockcast.format"  # every model of ours has this tag
@@ -33,6 +34,7 @@ class Version:
     version: str
     aliases: tuple[str, ...]
     model: str
+    score: str  # "MAE 0.95", what it is judged by
     mae: float | None
     dataset_version: str
     created: datetime
@@ -80,6 +82,14 @@ def champion(store: "MlflowClient", name: str) -> "ModelVersion | None":
             return None
         raise RegistryUnreachable(f"can't ask the MLflow store for the champion of {name}: {error}") from error
     return None if LEAKY in found.tags else found
+
+
+def require_kind(store: "MlflowClient", name: str, *, is_graph: bool) -> None:
+    """Raises RegistryError where a registered model of that name is of the other kind."""
+    found = [v for v in store.search_model_versions(f"name = '{name}'") if OURS in v.tags]
+    if any((GRAPH in version.tags) != is_graph for version in found):
+        other = "series" if is_graph else "graphs"
+        raise RegistryError(f"{name} is registered as a model of {other}; give registry.model another name")
 
 
 def newest_leaky(store: "MlflowClient", name: str) -> "ModelVersion":
@@ -164,6 +174,9 @@ def _row(version: "ModelVersion", aliases: tuple[str, ...]) -> Version:
         version=str(version.version),
         aliases=aliases,
         model=tags.get("flockcast.model", "?"),
+        score=next(
+            (f"{key.upper()} {float(tags[f'flockcast.{key}']):.4g}" for key in SCORES if f"flockcast.{key}" in tags), ""
+        ),
         mae=float(tags["flockcast.mae"]) if "flockcast.mae" in tags else None,
         dataset_version=tags.get("flockcast.dataset_version", "?"),
         created=datetime.fromtimestamp(version.creation_timestamp / 1000, tz=UTC),

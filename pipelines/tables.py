@@ -41,12 +41,11 @@ def version_table(rows: list[Version]) -> str:
     if not rows:
         return "no model is registered yet; `flockcast run nyc-green` trains a first one"
     table = Table(box=box.SIMPLE_HEAD)
-    for column in ("name", "version", "alias", "model", "MAE", "data set", "created"):
+    for column in ("name", "version", "alias", "model", "score", "data set", "created"):
         table.add_column(column)
     for row in rows:
-        mae = "" if row.mae is None else f"{row.mae:.4g}"
         created = f"{row.created:%Y-%m-%d %H:%M} UTC"
-        table.add_row(row.name, row.version, ", ".join(row.aliases), row.model, mae, row.dataset_version, created)
+        table.add_row(row.name, row.version, ", ".join(row.aliases), row.model, row.score, row.dataset_version, created)
     return drawn(table)
 
 

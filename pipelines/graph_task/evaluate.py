@@ -52,8 +52,8 @@ def backtest(spec: GraphSpec, prepared: Prepared, *, folder: Path, say: Say = pr
     fitted = fit(prepared, spec.model, spec.training, folder=folder, say=say)
     networks = {spec.model.label: (fitted.network, prepared.frames(spec.model, is_local=fitted.network.is_local))}
     for name in NETWORKS:
-        if name in spec.evaluation.baselines and name != spec.model.name:
-            model = yardstick(spec.model, name)
+        model = yardstick(spec.model, name)
+        if name in spec.evaluation.baselines and model.label != spec.model.label:
             network = fit(prepared, model, spec.training, folder=folder, say=say).network
             networks[model.label] = network, prepared.frames(model, is_local=network.is_local)
     rules: list[str] = [name for name in spec.evaluation.baselines if name not in NETWORKS]
@@ -162,6 +162,6 @@ def protocol(spec: GraphSpec, prepared: Prepared) -> str:
     return (
         f"{prepared.task.kind} on {spec.name}/{prepared.dataset_version}: {what}; fitted on samples until step "
         f"{ranges.train_end - 1} ({clock[ranges.train_end - 1]}), stopped by those until "
-        f"{ranges.validation_end - 1} ({clock[ranges.validation_end - 1]}), judged on {len(ranges.test)} of steps of "
+        f"{ranges.validation_end - 1} ({clock[ranges.validation_end - 1]}), judged on {len(ranges.test)} steps of "
         f"{prepared.snapshots.interval}"
     )

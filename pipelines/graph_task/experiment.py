@@ -12,7 +12,7 @@ from pipelines.graph_task.predict import GraphForecast, cutoff_of, predict
 from pipelines.graph_task.prepare import Prepared, feature_width, prepare
 from pipelines.graph_task.register import find_registered, register
 from pipelines.graph_task.spec import GraphSpec
-from pipelines.registry import champion, client, fetch_forecaster
+from pipelines.registry import champion, client, fetch_forecaster, require_kind
 from pipelines.results import Registered
 from pipelines.settings import runs
 
@@ -55,6 +55,7 @@ def train(spec: GraphSpec, dataset: SnapshotSet, *, say: Say = print) -> Trained
 
 def enrol(spec: GraphSpec, dataset: SnapshotSet, trained: Trained, *, say: Say = print) -> tuple[Registered, bool]:
     """The registered version of this training, and whether an equal run had registered it before."""
+    require_kind(client(spec.registry.tracking_uri), spec.registered_name, is_graph=True)
     known = find_registered(spec, trained.evaluated)
     if known is not None:
         say(f"registry: {known.name} version {known.version} is this very model, re-used ({known.alias})")
@@ -70,6 +71,12 @@ def forecast(spec: GraphSpec, dataset: SnapshotSet) -> GraphForecast:
     version = champion(store, spec.registered_name)
     if version is None:
         raise RegistryError(f"{spec.registered_name} has no champion yet; train one with `flockcast run`")
+    require_kind(store, spec.registered_name, is_graph=True)
     artefact = load_artefact(fetch_forecaster(store, version))
+    if artefact.task.kind != spec.task.kind:
+        raise RegistryError(
+            f"the champion of {spec.registered_name} tells {artefact.task.kind} and the spec asks for "
+            f"{spec.task.kind}; give registry.model another name"
+        )
     frame = predict(artefact, dataset.snapshots)
     return GraphForecast(artefact.model.label, str(version.version), cutoff_of(dataset.snapshots), frame)

@@ -30,9 +30,12 @@ def link_scores(
 
 @torch.no_grad()
 def mean_average_precision(network: GraphNetwork, frames: Frames, prepared: Prepared, samples: range) -> float:
-    """Over all ordered pairs of each step; 0 where no step has a link to find."""
+    """Of samples before the test range, over all ordered pairs of the nodes known there; 0 where there is no link.
+
+    A node that first comes in the test range is no candidate: its number would else choose the epoch.
+    """
     steps = [
-        scores.average_precision(prepared.labelled(sample).pairs)
+        scores.average_precision(prepared.labelled(sample).pairs, prepared.known_to_validation)
         for sample, scores, _ in link_scores(network, frames, prepared, samples)
     ]
     counted = [value for value in steps if not math.isnan(value)]

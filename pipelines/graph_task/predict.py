@@ -49,7 +49,7 @@ def predict(artefact: GraphArtefact, snapshots: Snapshots) -> pl.DataFrame:
     place = frames[last].place
     if isinstance(artefact.task, LinkTask):
         scores = PairScores(network.head, h, place, memory if network.reads_memory else None)
-        return _named(snapshots, *best_new_pairs(scores, memory, artefact.task.top))
+        return _named(snapshots, *best_new_pairs(scores, memory, artefact.task.top, is_directed=snapshots.is_directed))
     pairs = snapshots[last].nodes[snapshots[last].edge_index]
     logits = network.head(h, place[pairs], memory.features(pairs) if network.reads_memory else None)
     shares = logits.softmax(1)
@@ -57,12 +57,13 @@ def predict(artefact: GraphArtefact, snapshots: Snapshots) -> pl.DataFrame:
     return ends.rename({"score": "class_0"}).with_columns(pl.Series("class_1", shares[:, 1].numpy()))
 
 
-def best_new_pairs(scores: PairScores, memory: LinkMemory, count: int) -> tuple[Tensor, Tensor]:
+def best_new_pairs(scores: PairScores, memory: LinkMemory, count: int, *, is_directed: bool) -> tuple[Tensor, Tensor]:
     """The `count` pairs [2, K] with the highest scores among those that were never linked, and their scores [K].
 
-    A pair of a node with itself is none. Equal scores come in the order of ids.
+    A pair of a node with itself is none. Of a pair without a direction the way round with the higher score stands for
+    both. Equal scores come in the order of ids.
     """
-    nodes, seen = memory.nodes, memory.seen_pairs()
+    nodes, seen, wanted = memory.nodes, memory.seen_pairs(), count if is_directed else 2 * count
     best: list[
         tuple[float, int]
     ] = []  # score, and minus the pair's number, so that of equal scores the first is largest
@@ -71,10 +72,13 @@ def best_new_pairs(scores: PairScores, memory: LinkMemory, count: int) -> tuple[
         here = (seen[0] >= rows[0]) & (seen[0] <= rows[-1])
         block[seen[0, here] - rows[0], seen[1, here]] = -torch.inf
         block[torch.arange(len(rows)), rows] = -torch.inf
-        top = block.flatten().topk(min(count, block.numel()))
+        top = block.flatten().topk(min(wanted, block.numel()))
         pairs = top.indices + int(rows[0]) * nodes
         found = [(s, -p) for s, p in zip(top.values.tolist(), pairs.tolist(), strict=True) if s > -torch.inf]
-        best = heapq.nlargest(count, [*best, *found])
+        best = heapq.nlargest(wanted, [*best, *found])
+    if not is_directed:  # of the two ways round, the better one comes first
+        ways = {tuple(sorted(divmod(-p, nodes))): (s, p) for s, p in reversed(best)}
+        best = sorted(ways.values(), reverse=True)[:count]
     key = torch.tensor([-p for _, p in best], dtype=torch.int64)
     return torch.stack([key // nodes, key % nodes]), torch.tensor([s for s, _ in best]).sigmoid()
 

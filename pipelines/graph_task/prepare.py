@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -10,6 +11,7 @@ from data.degree_features import DegreeSchema, fit_degrees
 from data.snapshot_store import SnapshotSet
 from data.snapshots import Snapshot, Snapshots
 from models.link_memory import LinkMemory
+from pipelines.errors import SpecError
 from pipelines.graph_task.frames import Features, Frames
 from pipelines.graph_task.ranges import SampleRanges, sample_ranges
 from pipelines.graph_task.spec import GraphModelBase, GraphSpec, LinkTask
@@ -63,6 +65,19 @@ class Prepared:
         snapshot = self.snapshots[step]
         return snapshot.nodes[snapshot.edge_index]
 
+    @cached_property
+    def known_to_training(self) -> Tensor:
+        """[K], the nodes of the training samples and their targets, ascending."""
+        return self._nodes_before(self.ranges.train_end + self.ahead)
+
+    @cached_property
+    def known_to_validation(self) -> Tensor:
+        """[K], the nodes of all samples before the test range and of their targets, ascending."""
+        return self._nodes_before(self.ranges.validation_end + self.ahead)
+
+    def _nodes_before(self, step: int) -> Tensor:
+        return torch.cat([snapshot.nodes for snapshot in list(self.snapshots[:step])]).unique()
+
     def labelled(self, sample: int) -> Labelled:
         """The target of a sample: the links of the next step, or the edges of this one with their classes."""
         if self.is_about_links:
@@ -87,7 +102,22 @@ def prepare(spec: GraphSpec, dataset: SnapshotSet) -> Prepared:
     ahead = 1 if isinstance(spec.task, LinkTask) else 0
     ranges = sample_ranges(len(snapshots), spec.task.split, window=spec.task.window, ahead=ahead)
     degrees = fit_degrees(snapshots, train_end=ranges.train_end)
-    return Prepared(snapshots, dataset.manifest.version, spec.task, ranges, degrees)
+    prepared = Prepared(snapshots, dataset.manifest.version, spec.task, ranges, degrees)
+    _require_targets(prepared)
+    return prepared
+
+
+def _require_targets(prepared: Prepared) -> None:
+    """Raises SpecError where a range has nothing to learn, to choose an epoch by or to judge."""
+    ranges = {name: getattr(prepared.ranges, name) for name in ("training", "validation", "test")}
+    for name, samples in ranges.items():
+        labels = torch.cat([prepared.labelled(sample).label for sample in samples])
+        if not len(labels):
+            raise SpecError(f"the {name} range has no edge to tell of; change task.split or the length of the steps")
+        if name != "validation" and not (labels == prepared.minority).any():
+            raise SpecError(
+                f"the {name} range has nothing of class {prepared.minority}, the rare one; change task.split"
+            )
 
 
 def features_of(model: GraphModelBase, degrees: DegreeSchema) -> tuple[Features, Tensor]:

@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 
 from data.snapshot_store import SnapshotSet
+from pipelines.errors import StoreError
 from pipelines.fingerprint import code_fingerprint, git_revision
 from pipelines.gate import Verdict
 from pipelines.graph_task.artefact import describe_artefact, load_artefact, save_artefact
@@ -26,6 +27,7 @@ from pipelines.results import Alias, Registered
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
+    from mlflow.entities.model_registry import ModelVersion
 
 MODEL = "model"  # the folder of a version among the artefacts of its run
 
@@ -55,8 +57,7 @@ def register(spec: GraphSpec, dataset: SnapshotSet, prepared: Prepared, evaluate
 
     store, name = client(spec.registry.tracking_uri), spec.registered_name
     present = champion(store, name)
-    artefact = load_artefact(fetch_forecaster(store, present)) if present else None
-    verdict = judge(spec, prepared, evaluated, artefact, str(present.version) if present else "")
+    verdict = _verdict(store, spec, prepared, evaluated, present)
     run_name = f"{spec.model.label} {dataset.manifest.version}"
     with logging_to(store), mlflow.start_run(experiment_id=experiment_id(store, spec.name), run_name=run_name) as run:
         run_id = run.info.run_id
@@ -79,6 +80,19 @@ def register(spec: GraphSpec, dataset: SnapshotSet, prepared: Prepared, evaluate
         store.set_registered_model_alias(name, CHALLENGER, entry.version)
     alias: Alias = CHAMPION if verdict.is_champion else CHALLENGER
     return Registered(name, str(entry.version), alias, run_id, store.tracking_uri, verdict.reason)
+
+
+def _verdict(
+    store: "MlflowClient", spec: GraphSpec, prepared: Prepared, evaluated: Evaluated, present: "ModelVersion | None"
+) -> Verdict:
+    """A champion whose files this version of flockcast can't read serves nobody, and so is replaced."""
+    if present is None:
+        return judge(spec, prepared, evaluated, None, "")
+    try:
+        artefact = load_artefact(fetch_forecaster(store, present))
+    except StoreError as error:
+        return Verdict(True, f"champion: version {present.version} before it can't be read: {error}")
+    return judge(spec, prepared, evaluated, artefact, str(present.version))
 
 
 def _log_run(store: "MlflowClient", run_id: str, spec: GraphSpec, dataset: SnapshotSet, evaluated: Evaluated) -> None:

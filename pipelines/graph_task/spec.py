@@ -143,6 +143,14 @@ class GraphTraining(Table):
         description="what a sample of class 0 and of class 1 counts in the loss; by default links count 0.9 and other "
         "pairs 0.1, the rare class 0.8 and the other 0.2",
     )
+
+    @field_validator("class_weights")
+    @classmethod
+    def weigh_something(cls, weights: tuple[float, float] | None) -> tuple[float, float] | None:
+        if weights is not None and (min(weights) < 0 or max(weights) == 0):
+            raise ValueError("must be 0 or more, and one of them above 0")
+        return weights
+
     negatives: int = Field(50, ge=1, description="pairs without a link for each link, drawn anew in every epoch")
     sampling: Literal["smart", "uniform"] = Field(
         "smart", description="sources of links to targets that were active, or all pairs alike"

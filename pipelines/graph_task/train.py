@@ -24,7 +24,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from models.link_memory import LinkMemory
-from models.negatives import smart_negatives, uniform_negatives
+from models.negatives import Negatives, smart_negatives, uniform_negatives
 from models.weighted_loss import weighted_cross_entropy
 from pipelines.checkpoint import Progress, load_progress, save_progress, write_whole
 from pipelines.device import describe_device
@@ -43,6 +43,7 @@ DECISIVE_CODE = (
     "models",
     *(f"pipelines/graph_task/{name}.py" for name in ("frames", "measure", "network", "prepare", "ranges", "train")),
     "pipelines/checkpoint.py",
+    "pipelines/class_metrics.py",
 )
 
 
@@ -143,6 +144,7 @@ class Run:
         if network.carries:  # the state begins with the history, and so do the samples
             self.samples = range(prepared.ranges.train_end)
         self.progress = Progress()
+        self.missing = 0  # pairs without a link that could not be drawn
 
     def to_the_end(self) -> History:
         found = load_progress(self.place / CHECKPOINT, self.network, self.optimizer)
@@ -156,6 +158,8 @@ class Run:
                 self._epoch()
                 show(self.progress)
                 save_progress(self.place / CHECKPOINT, self.progress, self.network, self.optimizer)
+        if self.missing:
+            self.say(f"note: {self.missing:,} pairs without a link could not be drawn; lower training.negatives")
         return self._finish()
 
     def _finish(self) -> History:
@@ -238,11 +242,17 @@ class Run:
             active = active_nodes(self.prepared.snapshots, sample, self.prepared.task.window)
             found = smart_negatives(target.pairs, active, multiplier=self.training.negatives, generator=generator)
         else:
-            found = uniform_negatives(
-                target.pairs, self.prepared.nodes, multiplier=self.training.negatives, generator=generator
-            )
+            found = self._uniform(target.pairs, generator)
+        self.missing += found.shortfall
         none = torch.zeros(found.pairs.shape[1], dtype=torch.int64)
         return Labelled(torch.cat([target.pairs, found.pairs], dim=1), torch.cat([target.label, none]))
+
+    def _uniform(self, links: Tensor, generator: torch.Generator) -> Negatives:
+        """Among the nodes that training knows: one that first comes in the test range is no candidate yet."""
+        known = self.prepared.known_to_training
+        place = torch.searchsorted(known, links)
+        found = uniform_negatives(place, len(known), multiplier=self.training.negatives, generator=generator)
+        return Negatives(known[found.pairs], found.shortfall)
 
     def _draw_seed(self, sample: int) -> int:
         return (self.training.seed * 1_000_003 + self.progress.epoch) * 1_000_003 + sample

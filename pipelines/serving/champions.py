@@ -16,7 +16,7 @@ from data.errors import DataError
 from data.panel import Panel
 from pipelines.errors import FlockcastError, RegistryUnreachable
 from pipelines.predict import Predictor
-from pipelines.registry import Version, champion, client, fetch_forecaster, versions
+from pipelines.registry import GRAPH, Version, champion, client, fetch_forecaster, versions
 from pipelines.serving.failures import Refusal
 from pipelines.settings import datasets
 
@@ -81,6 +81,8 @@ def load(name: str, present: Champion | None = None) -> Champion:
     found = champion(registry, name)
     if found is None:
         raise _absent(name)
+    if GRAPH in found.tags:
+        raise Refusal(400, "graph_model", f"{name} is a model of a graph; forecast with `flockcast forecast`")
     version = str(found.version)
     if present is not None and present.version == version:
         predictor = present.predictor
@@ -108,7 +110,7 @@ def all_versions() -> list[Version]:
 
 
 def _absent(name: str) -> Refusal:
-    known = sorted({row.name for row in versions()})
+    known = sorted({row.name for row in all_versions()})
     if name in known:
         return Refusal(503, "no_champion", f"{name} has no champion; promote a version with `flockcast models promote`")
     named = ", ".join(known) if known else "nothing is registered yet"
