@@ -132,8 +132,8 @@ class GraphModelBase(Table):
     symmetric: bool = Field(False, description="a head that knows no direction of a pair")
     features: Literal["auto", "given", "degree", "log_degree"] = Field(
         "auto",
-        description="of a node. given: those of [data.nodes], scaled by the training steps; degree: one-hot of its "
-        "out-degree, as in the paper; log_degree: one column log(1 + degree); auto: given if there are any, else degree",
+        description="given: those of [data.nodes], scaled by the training steps; degree: one-hot of the "
+        "out-degree, as in the paper; log_degree: one column log(1 + degree); auto: given if there are any, or degree",
     )
     largest_degree: int | None = Field(
         None, ge=1, description="larger degrees count as this; the largest of training by default"
