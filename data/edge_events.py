@@ -11,17 +11,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import Literal
 
 import polars as pl
 
-from data.clock import REPEATED, UNPARSABLE, read_instants
+from data.clock import REPEATED
 from data.dataset import Rejections
 from data.duplicates import COPIES
 from data.edge_table import both_directions, snapshots_of
-from data.errors import DataError
-from data.event_steps import RANK, moment, number_steps, require_kind
-from data.rejections import TIME_REASONS, first_reason, gather_examples, require_few, time_checks, unknown_zone
+from data.event_steps import moment, number_steps, require_kind, step_moments
+from data.event_times import RESOLVED, TIME, Epoch, EventTimes, as_number, with_time
+from data.rejections import TIME_REASONS, first_reason, gather_examples, require_few_besides, unknown_zone
 from data.snapshots import Snapshots
 from data.sources import readable, scan_all
 from data.tally import OUR, REASON, ROWS, cells_by_reason
@@ -34,15 +33,7 @@ NO_LABEL = "label is not a number"
 SELF_LOOP = "self-loop"
 REASONS = (*TIME_REASONS, UNKNOWN_NODE, NO_WEIGHT, NEGATIVE, NO_LABEL, SELF_LOOP)  # in order of precedence
 WEIGHTLESS = "of an edge whose weights add up to 0"
-TIME, SOURCE, TARGET, WEIGHT, LABEL, RESOLVED = (
-    OUR + name for name in ("time", "source", "target", "weight", "label", "resolved")
-)
-MICROSECONDS = {"s": 1e6, "ms": 1e3, "us": 1.0}
-LAST_MICROSECOND = 250_000_000_000 * 1e6  # in the year 9892; calendars end with 9999
-SAMPLE = 1000
-EPOCH = r"^\d{9,}(\.\d+)?$"  # what seconds since 1970 look like
-
-Epoch = Literal["s", "ms", "us"]
+SOURCE, TARGET, WEIGHT, LABEL = (OUR + name for name in ("source", "target", "weight", "label"))
 
 
 @dataclass(frozen=True)
@@ -64,18 +55,20 @@ class EventColumns:
 class EventRules:
     """What rows mean, and which of them count."""
 
-    interval: str
-    epoch: Epoch | None
-    timezone: str
+    times: EventTimes
     nodes: tuple[str, ...] | None
     keep_self_loops: bool
 
 
 @dataclass(frozen=True)
 class IngestedSnapshots:
-    """The snapshots of a file and what became of its rows: `rows_read == rows_used + sum(rejections.counts)`."""
+    """The snapshots of a file and what became of its rows: `rows_read == rows_used + sum(rejections.counts)`.
+
+    `moments` [T] is what the events of each step have in common, as `data.event_steps.moment` says it.
+    """
 
     snapshots: Snapshots
+    moments: pl.Series
     rows_read: int
     rows_used: int
     rejections: Rejections
@@ -106,7 +99,8 @@ def read_edge_events(
     Raises DataError, and TooManyRejected with the examples.
     """
     require_kind(interval)
-    rules = EventRules(interval, epoch, timezone, tuple(nodes) if nodes is not None else None, keep_self_loops)
+    times = EventTimes(interval, epoch, timezone)
+    rules = EventRules(times, tuple(nodes) if nodes is not None else None, keep_self_loops)
     with readable(files):
         rows = scan_all(files, columns.names(), has_header=has_header)
         judged = _judge(rows, columns, rules)
@@ -116,10 +110,12 @@ def read_edge_events(
         )
         rejections = _rejections(found, judged, rows.collect_schema().names(), quarantine_examples)
     rows_read = int(found[ROWS].sum())
-    _require_few(rejections, rows_read, max_rejected_share)
+    require_few_besides(SELF_LOOP, rejections, rows_read, max_rejected_share)
     cells = found.filter(pl.col(REASON).is_null()).drop(REASON)
+    snapshots = _snapshots(cells, known, rules, is_directed)
     return IngestedSnapshots(
-        snapshots=_snapshots(cells, known, rules, is_directed),
+        snapshots=snapshots,
+        moments=step_moments(snapshots.clock, cells["moment"]),
         rows_read=rows_read,
         rows_used=int(cells[ROWS].sum()),
         rejections=rejections,
@@ -134,7 +130,7 @@ def read_edge_events(
 def _judge(rows: pl.LazyFrame, columns: EventColumns, rules: EventRules) -> pl.LazyFrame:
     """The rows with what they mean, and the first reason why they don't count (null where they do)."""
     schema = rows.collect_schema()
-    meant = _with_time(rows, columns.time, rules).with_columns(
+    meant = with_time(rows, columns.time, rules.times).with_columns(
         zone_id(columns.source, schema[columns.source]).alias(SOURCE),
         zone_id(columns.target, schema[columns.target]).alias(TARGET),
         _number(columns.weight).alias(WEIGHT),
@@ -151,70 +147,7 @@ def _judge(rows: pl.LazyFrame, columns: EventColumns, rules: EventRules) -> pl.L
 
 
 def _number(column: str | None) -> pl.Expr:
-    return pl.lit(1.0) if column is None else _as_number(pl.col(column))
-
-
-def _as_number(values: pl.Expr) -> pl.Expr:
-    return values.cast(pl.Float64, strict=False)
-
-
-def _with_time(rows: pl.LazyFrame, column: str, rules: EventRules) -> pl.LazyFrame:
-    """Adds TIME (an instant, or the number itself where only its rank counts), RESOLVED and REASON."""
-    numbers = rules.interval == RANK and rules.epoch is None and _holds_numbers(rows, column)
-    if rules.epoch is None and not numbers:
-        _require_dates(rows, column)
-        time = read_instants(rows, column, timezone=rules.timezone)
-        read, time = rows.with_columns(time.read.alias(TIME)), time.held_in(TIME)
-        return read.with_columns(
-            time.instant.alias(TIME),
-            time.repeated.fill_null(False).alias(RESOLVED),
-            first_reason(time_checks(time)).alias(REASON),
-        )
-    value = _as_number(pl.col(column))
-    if rules.epoch is not None:
-        _require_near(rows, column, rules.epoch)
-    limit = LAST_MICROSECOND / MICROSECONDS[rules.epoch] if rules.epoch else float("inf")
-    value = pl.when(value.is_finite() & (value.abs() < limit)).then(value)
-    return rows.with_columns(
-        (_instant(value, rules.epoch, rules.timezone) if rules.epoch else value).alias(TIME),
-        pl.lit(False).alias(RESOLVED),
-        pl.when(value.is_null()).then(pl.lit(UNPARSABLE)).alias(REASON),
-    )
-
-
-def _instant(value: pl.Expr, epoch: Epoch, timezone: str) -> pl.Expr:
-    since = (value * MICROSECONDS[epoch]).floor().cast(pl.Int64, strict=False)
-    return since.cast(pl.Datetime("us", "UTC")).dt.convert_time_zone(timezone)
-
-
-def _require_near(rows: pl.LazyFrame, column: str, epoch: Epoch) -> None:
-    numbers = _sample(rows, column).cast(pl.Float64, strict=False).drop_nulls()
-    if len(numbers) and (numbers.abs() >= LAST_MICROSECOND / MICROSECONDS[epoch]).all():
-        raise DataError(
-            f"column {column!r} holds numbers such as {numbers[0]:.0f}, which lie beyond the year 9999 with "
-            f"epoch = {epoch!r}; 's', 'ms' and 'us' are known, the shorter the unit the larger the numbers"
-        )
-
-
-def _sample(rows: pl.LazyFrame, column: str) -> pl.Series:
-    return rows.select(pl.col(column)).drop_nulls().head(SAMPLE).collect().to_series()
-
-
-def _holds_numbers(rows: pl.LazyFrame, column: str) -> bool:
-    sample = _sample(rows, column)
-    return sample.dtype.is_numeric() or (
-        sample.dtype == pl.String and sample.cast(pl.Float64, strict=False).null_count() == 0
-    )
-
-
-def _require_dates(rows: pl.LazyFrame, column: str) -> None:
-    sample = _sample(rows, column)
-    text = sample.cast(pl.String, strict=False).str.strip_chars()
-    if len(sample) and (sample.dtype.is_numeric() or text.str.contains(EPOCH).all()):
-        raise DataError(
-            f"column {column!r} holds numbers such as {text[0]}, not dates; say what they count since 1970 with "
-            "epoch = 's', 'ms' or 'us', or take interval = 'rank' where only their order counts"
-        )
+    return pl.lit(1.0) if column is None else as_number(pl.col(column))
 
 
 # ---------------------------------------------------------------- rows to cells
@@ -235,7 +168,11 @@ def _keys(
     source, target = (
         pl.col(end).cast(pl.Enum(names), strict=False).to_physical().cast(pl.Int32) for end in (SOURCE, TARGET)
     )
-    keys = {"moment": moment(pl.col(TIME), rules.interval, rules.timezone, first), "source": source, "target": target}
+    keys = {
+        "moment": moment(pl.col(TIME), rules.times.interval, rules.times.timezone, first),
+        "source": source,
+        "target": target,
+    }
     sums = {"weight": pl.col(WEIGHT), REPEATED: pl.col(RESOLVED)}
     if columns.label is not None:
         sums["label"] = pl.when(pl.col(LABEL) > 0).then(1).otherwise(-1)
@@ -249,14 +186,6 @@ def _rejections(found: pl.DataFrame, judged: pl.LazyFrame, columns: list[str], e
     return Rejections({reason: counted.get(reason, 0) for reason in REASONS}, shown)
 
 
-def _require_few(rejections: Rejections, rows_read: int, limit: float) -> None:
-    """Self-loops left out on purpose are no dirt, unless nothing else is there."""
-    loops = rejections.counts[SELF_LOOP]
-    dirt = Rejections({**rejections.counts, SELF_LOOP: 0}, rejections.examples)
-    all_rejected = sum(rejections.counts.values()) == rows_read
-    require_few(rejections if all_rejected else dirt, rows_read if all_rejected else rows_read - loops, limit)
-
-
 def _notes(cells: pl.DataFrame) -> dict[str, int]:
     notes = {REPEATED: int(cells[REPEATED].sum()), WEIGHTLESS: int(cells.filter(pl.col("weight") == 0)[ROWS].sum())}
     return {name: count for name, count in notes.items() if count}
@@ -266,7 +195,8 @@ def _notes(cells: pl.DataFrame) -> dict[str, int]:
 
 
 def _snapshots(cells: pl.DataFrame, names: tuple[str, ...], rules: EventRules, is_directed: bool) -> Snapshots:
-    step, clock = number_steps(cells["moment"], rules.interval, rules.timezone)
+    times = rules.times
+    step, clock = number_steps(cells["moment"], times.interval, times.timezone)
     edges = cells.lazy().select(
         pl.lit(pl.Series(step)).cast(pl.Int32).alias("step"),
         "source",
@@ -283,6 +213,6 @@ def _snapshots(cells: pl.DataFrame, names: tuple[str, ...], rules: EventRules, i
         edges.collect(engine="streaming"),
         names=names,
         clock=clock,
-        interval=rules.interval,
+        interval=times.interval,
         is_directed=is_directed,
     )

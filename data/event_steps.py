@@ -73,6 +73,17 @@ def number_steps(moments: pl.Series, interval: str, timezone: str) -> tuple[np.n
     return (start - start.min()) // length_us, as_index(whole, timezone)
 
 
+def step_moments(clock: pd.Index, moments: pl.Series) -> pl.Series:
+    """[T], the `moment` that the events of each step have in common, of a clock and the moments that it was made of."""
+    if not isinstance(clock, pd.DatetimeIndex):
+        return moments.unique().sort()
+    return (
+        pl.Series(clock.tz_convert("UTC").tz_localize(None).astype("datetime64[us]").to_numpy())
+        .cast(pl.Datetime("us", "UTC"))
+        .dt.convert_time_zone(str(clock.tz))
+    )
+
+
 def _seconds(interval: str) -> int | None:
     match = re.fullmatch(r"([1-9]\d*)s", interval)
     return int(match[1]) if match else None

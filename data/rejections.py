@@ -73,6 +73,14 @@ def require_few(rejections: Rejections, rows_read: int, limit: float) -> None:
         raise TooManyRejected(_verdict(rejections, rows_read, limit), rejections)
 
 
+def require_few_besides(on_purpose: str, rejections: Rejections, rows_read: int, limit: float) -> None:
+    """As `require_few`; rows of this reason are left out on purpose and are no dirt, unless nothing else is there."""
+    count = rejections.counts[on_purpose]
+    dirt = Rejections({**rejections.counts, on_purpose: 0}, rejections.examples)
+    all_rejected = sum(rejections.counts.values()) == rows_read
+    require_few(rejections if all_rejected else dirt, rows_read if all_rejected else rows_read - count, limit)
+
+
 def _verdict(rejections: Rejections, rows_read: int, limit: float) -> str:
     rejected = sum(rejections.counts.values())
     reasons = ", ".join(f"{count:,} {name}" for name, count in rejections.counts.items() if count)

@@ -10,7 +10,7 @@
 import hashlib
 import json
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
 
@@ -53,6 +53,8 @@ class SnapshotManifest:
     origin: str
     licence: str
     recipe: str  # digest of the [data] table and the version of the ingest code
+    features: list[str] = field(default_factory=list)  # of a node, in the order of `x`
+    classes: list[str] = field(default_factory=list)  # of a node, in the order of its labels
 
 
 @dataclass(frozen=True)
@@ -67,7 +69,9 @@ class SnapshotSet:
 def content_hash(snapshots: Snapshots) -> str:
     """16 hex digits that depend on the content alone, as those of `data.store`."""
     digest = hashlib.sha256()
-    header = [snapshots.names, snapshots.interval, snapshots.is_directed, timezone_of(snapshots)]
+    header: list[object] = [snapshots.names, snapshots.interval, snapshots.is_directed, timezone_of(snapshots)]
+    if snapshots.features or snapshots.classes:  # others keep the version that they had before there were any
+        header += [snapshots.features, snapshots.classes]
     digest.update(json.dumps(["snapshots", *header]).encode())
     add_numbers(digest, _clock_numbers(snapshots.clock), "<i8")
     for snapshot in snapshots:
@@ -179,6 +183,8 @@ def load(root: Path, name: str, version: str) -> SnapshotSet:
         clock=_clock(clock, manifest.timezone),
         interval=manifest.interval,
         is_directed=manifest.is_directed,
+        features=tuple(manifest.features),
+        classes=tuple(manifest.classes),
     )
     return SnapshotSet(snapshots, manifest)
 

@@ -5,7 +5,7 @@ Nodes may come, go and come back: what they keep is their global id, a position 
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import overload
 
 import numpy as np
@@ -113,7 +113,8 @@ class Snapshots(Sequence[Snapshot]):
 
     `names[i]` is the node with global id i. `clock` has the start of each step, with a time zone, or the plain rank of
     each step where the data have no times. `interval` is the length of a step ("1h", "1mo", "1200000s"), or "rank"
-    where steps are the distinct times that occur. Undirected graphs hold each edge in both directions.
+    where steps are the distinct times that occur. Undirected graphs hold each edge in both directions. `features` names
+    the columns of every `x`, and `classes[k]` is the node label k.
     """
 
     steps: tuple[Snapshot, ...]
@@ -121,6 +122,8 @@ class Snapshots(Sequence[Snapshot]):
     clock: pd.Index  # [T]
     interval: str
     is_directed: bool
+    features: tuple[str, ...] = ()
+    classes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if len(self.clock) != len(self.steps):
@@ -140,7 +143,7 @@ class Snapshots(Sequence[Snapshot]):
     def __getitem__(self, step: slice) -> "Snapshots": ...
     def __getitem__(self, step: int | slice) -> "Snapshot | Snapshots":
         if isinstance(step, slice):
-            return Snapshots(self.steps[step], self.names, self.clock[step], self.interval, self.is_directed)
+            return replace(self, steps=self.steps[step], clock=self.clock[step])
         return self.steps[step]
 
     def up_to(self, cutoff: int) -> "Snapshots":

@@ -662,10 +662,10 @@ def _line(detail: ErrorDetails, raw: dict[str, Any], kind: type[Experiment]) -> 
             return f"{key}: {value!r}: {detail['msg'][0].lower() + detail['msg'][1:]}"
 
 
-KINDS = {"data": "trips, od, long, wide, edges", "task": "links, edge_labels"}
+KINDS = {"data": "trips, od, long, wide, edges", "task": "links, edge_labels, node_labels"}
 UNION_TAGS = (
     {"trips", "od", "long", "wide", "lstm", "gru", "bilstm", "bigru", "dlinear", "stid", "regenn"}
-    | {"evolvegcn", "gcn", "evolvegcn-flows", "gcn_gru", "links", "edge_labels"}
+    | {"evolvegcn", "gcn", "evolvegcn-flows", "gcn_gru", "links", "edge_labels", "node_labels"}
     | {"list[str]", "str", "int", "constrained-str", "dict[str,str]"}
 )
 

@@ -7,7 +7,7 @@ Nothing is kept of a node: a predictor works on other nodes than it was trained 
 """
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -16,14 +16,16 @@ from pydantic import TypeAdapter
 from safetensors.torch import load_file, save_file
 
 from data.degree_features import DegreeSchema
+from data.node_features import FeatureScale
 from pipelines.errors import StoreError
 from pipelines.graph_task.evaluate import Evaluated
+from pipelines.graph_task.features import FeatureSchema, feature_width
 from pipelines.graph_task.ingest import step_name
 from pipelines.graph_task.network import GraphNetwork
-from pipelines.graph_task.prepare import Prepared, features_of
-from pipelines.graph_task.spec import GraphModel, GraphSpec, GraphTask
+from pipelines.graph_task.prepare import Prepared
+from pipelines.graph_task.spec import GraphModel, GraphSpec, GraphTask, NodeLabelTask
 
-FORMAT = 1
+FORMAT = 2  # 1 knew no features but degrees, and no classes of nodes
 WEIGHTS, CONFIG = "weights.safetensors", "config.json"
 
 
@@ -43,6 +45,8 @@ class GraphConfig:
     trained_until: str  # last step whose links or labels the weights, or the choice of the epoch, have seen
     dataset_version: str
     training_key: str
+    given: dict[str, list[Any]] | None = None  # names, mean and factor of the features that the model reads
+    classes: list[str] = field(default_factory=list)  # of nodes
 
 
 @dataclass(frozen=True)
@@ -53,26 +57,41 @@ class GraphArtefact:
     network: GraphNetwork
 
     @property
-    def degrees(self) -> DegreeSchema:
-        return DegreeSchema(self.config.largest_degree)
+    def schema(self) -> FeatureSchema:
+        return _schema(self.config)
 
 
 def describe_artefact(spec: GraphSpec, prepared: Prepared, evaluated: Evaluated) -> GraphConfig:
-    snapshots = prepared.snapshots
+    snapshots, given = prepared.snapshots, prepared.schema.used(spec.model)
     return GraphConfig(
         format=FORMAT,
         kind="graph",
         name=spec.name,
         task=spec.task.model_dump(mode="json"),
         model=spec.model.model_dump(mode="json"),
-        largest_degree=prepared.degrees.largest,
+        largest_degree=prepared.schema.degrees.largest,
         interval=snapshots.interval,
         timezone=zone_of(prepared),
         is_directed=snapshots.is_directed,
         trained_until=step_name(snapshots.clock[prepared.ranges.validation_end - 1 + prepared.ahead]),
         dataset_version=prepared.dataset_version,
         training_key=evaluated.fitted.key,
+        given=None if given is None else {name: list(values) for name, values in asdict(given).items()},
+        classes=[] if prepared.node_classes is None else list(prepared.classes),
     )
+
+
+def features_read(artefact: GraphArtefact) -> list[str]:
+    """The given features that the model reads; none where it reads degrees."""
+    given = artefact.schema.given
+    return [] if given is None else list(given.names)
+
+
+def _schema(config: GraphConfig) -> FeatureSchema:
+    given = None
+    if config.given is not None:
+        given = FeatureScale(**{name: tuple(values) for name, values in config.given.items()})
+    return FeatureSchema(DegreeSchema(config.largest_degree), given)
 
 
 def zone_of(prepared: Prepared) -> str:
@@ -96,8 +115,13 @@ def load_artefact(folder: Path) -> GraphArtefact:
             )
         task: GraphTask = TypeAdapter(GraphTask).validate_python(config.task)
         model: GraphModel = TypeAdapter(GraphModel).validate_python(config.model)
-        width = len(features_of(model, DegreeSchema(config.largest_degree))[1])
-        network = GraphNetwork(model, width, window=task.window, directed=config.is_directed)
+        network = GraphNetwork(
+            model,
+            feature_width(model, _schema(config)),
+            window=task.window,
+            directed=config.is_directed,
+            node_classes=len(config.classes) if isinstance(task, NodeLabelTask) else None,
+        )
         network.load_state_dict(load_file(folder / WEIGHTS))
     except (OSError, ValueError, KeyError, TypeError, RuntimeError, safetensors.SafetensorError) as error:
         raise StoreError(f"{folder} holds no usable predictor of a graph: {error}") from error

@@ -4,7 +4,7 @@ Every ordered pair of nodes is scored (`pipelines.link_metrics`), from what was 
 class is that of the training steps.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,10 +15,11 @@ from torch import Tensor
 from pipelines.class_metrics import class_metrics
 from pipelines.graph_task.frames import Frames
 from pipelines.graph_task.grouped_metrics import score_grouped
-from pipelines.graph_task.measure import CLASSES, class_counts, link_scores
+from pipelines.graph_task.measure import class_counts, link_scores
 from pipelines.graph_task.network import GraphNetwork
 from pipelines.graph_task.prepare import Prepared
 from pipelines.graph_task.spec import GraphModel, GraphSpec, StaticModel
+from pipelines.graph_task.targets import class_sizes
 from pipelines.graph_task.train import Fitted, fit
 from pipelines.link_metrics import StepScores, mean_over_steps, score_step
 
@@ -84,7 +85,7 @@ def judge_links(
     found: dict[str, list[StepScores]] = {}
     for name, (network, frames) in networks.items():
         found[name] = [
-            score_grouped(scores, prepared.labelled(sample).pairs)
+            score_grouped(scores, prepared.labelled(sample).members)
             for sample, scores, _ in link_scores(network, frames, prepared, samples)
         ]
     found |= by_rules(prepared, samples, [rule for rule in rules if rule != "majority"])
@@ -103,7 +104,7 @@ def by_rules(prepared: Prepared, samples: range, rules: Sequence[str]) -> dict[s
     for sample, memory in zip(samples, prepared.memories(samples), strict=True):
         scorers = memory.rules()
         for name in rules:
-            found[name].append(score_step(scorers[name], prepared.labelled(sample).pairs, prepared.nodes))
+            found[name].append(score_step(scorers[name], prepared.labelled(sample).members, prepared.nodes))
     return found
 
 
@@ -137,16 +138,12 @@ def judge_classes(
 
 
 def _majority(prepared: Prepared, samples: range) -> Tensor:
-    """Counts [2, 2] of naming the commonest class of the training steps every time."""
-    learnt, true = (_class_sizes(prepared, steps) for steps in (range(prepared.ranges.train_end), samples))
-    counts = torch.zeros(CLASSES, CLASSES, dtype=torch.int64)
+    """Counts [K, K] of naming the commonest class of the training steps every time."""
+    classes, seen = len(prepared.classes), range(prepared.ranges.train_end)
+    learnt, true = (class_sizes(map(prepared.labelled, steps), classes) for steps in (seen, samples))
+    counts = torch.zeros(classes, classes, dtype=torch.int64)
     counts[:, int(learnt.argmax())] = true
     return counts
-
-
-def _class_sizes(prepared: Prepared, samples: range) -> Tensor:
-    sizes: Iterator[Tensor] = (prepared.labelled(s).label.bincount(minlength=CLASSES) for s in samples)
-    return torch.stack(list(sizes)).sum(0)
 
 
 # ---------------------------------------------------------------- in words
@@ -158,6 +155,8 @@ def protocol(spec: GraphSpec, prepared: Prepared) -> str:
     what = {
         "links": f"all {prepared.nodes**2:,} ordered pairs of {prepared.nodes:,} nodes, one step ahead",
         "edge_labels": "the class of every edge of a step, counts pooled over steps",
+        "node_labels": f"the class of every labelled node of a step ({', '.join(prepared.classes)}, of which "
+        f"{prepared.classes[prepared.minority]} is the rare one), counts pooled over steps",
     }[prepared.task.kind]
     return (
         f"{prepared.task.kind} on {spec.name}/{prepared.dataset_version}: {what}; fitted on samples until step "

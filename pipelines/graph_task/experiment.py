@@ -8,8 +8,9 @@ from data.snapshot_store import SnapshotSet
 from pipelines.errors import RegistryError
 from pipelines.graph_task.artefact import load_artefact
 from pipelines.graph_task.evaluate import Evaluated, backtest
+from pipelines.graph_task.features import feature_width, words
 from pipelines.graph_task.predict import GraphForecast, cutoff_of, predict
-from pipelines.graph_task.prepare import Prepared, feature_width, prepare
+from pipelines.graph_task.prepare import Prepared, prepare
 from pipelines.graph_task.register import find_registered, register
 from pipelines.graph_task.spec import GraphSpec
 from pipelines.registry import champion, client, fetch_forecaster, require_kind
@@ -35,11 +36,15 @@ def outlook(spec: GraphSpec, dataset: SnapshotSet) -> str:
     prepared = prepare(spec, dataset)
     ranges, clock = prepared.ranges, prepared.snapshots.clock
     counts = prepared.snapshots.node_counts()
-    target = "the links of the step after" if prepared.is_about_links else "the classes of the edges of its last"
+    target = {
+        "links": "the links of the step after",
+        "edge_labels": "the classes of the edges of its last",
+        "node_labels": f"the classes ({', '.join(prepared.classes)}) of the nodes of its last",
+    }[prepared.task.kind]
     lines = [
         ("model", f"{spec.model.label}: {prepared.task.window} steps of {spec.data.interval} in, {target} out"),
         ("nodes", f"{prepared.nodes:,} in all, {int(counts.min()):,} to {int(counts.max()):,} a step"),
-        ("features", f"{feature_width(spec.model, prepared.degrees)} of a node ({spec.model.features})"),
+        ("features", f"{feature_width(spec.model, prepared.schema)} of a node ({words(spec.model, prepared.schema)})"),
         ("training", f"steps {ranges.first} to {ranges.train_end - 1} ({clock[ranges.train_end - 1]})"),
         ("validation", f"to step {ranges.validation_end - 1} ({clock[ranges.validation_end - 1]})"),
         ("test", f"to step {ranges.end - 1} ({clock[ranges.end - 1]})"),

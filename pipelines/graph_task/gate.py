@@ -3,12 +3,13 @@
 import math
 
 from pipelines.gate import Verdict
-from pipelines.graph_task.artefact import GraphArtefact, zone_of
+from pipelines.graph_task.artefact import GraphArtefact, features_read, zone_of
 from pipelines.graph_task.evaluate import Evaluated, judge_classes, judge_links
+from pipelines.graph_task.features import features_of
 from pipelines.graph_task.frames import Frames
 from pipelines.graph_task.ingest import step_name
 from pipelines.graph_task.network import GraphNetwork
-from pipelines.graph_task.prepare import Prepared, features_of
+from pipelines.graph_task.prepare import Prepared
 from pipelines.graph_task.spec import GraphSpec
 
 
@@ -51,7 +52,7 @@ def unseen(prepared: Prepared, present: GraphArtefact) -> range | None:
 
 def champion_score(present: GraphArtefact, prepared: Prepared, samples: range, metric: str) -> float:
     """With the champion's own features and window."""
-    features, absent = features_of(present.model, present.degrees)
+    features, absent = features_of(present.model, present.schema)
     network = present.network
     frames = Frames(prepared.snapshots, features, absent, is_local=network.is_local, keep=network.window + 1)
     return _score(network, frames, prepared.remembering(present.task.window), samples, metric)
@@ -71,6 +72,8 @@ def _difference(prepared: Prepared, present: GraphArtefact, samples: range | Non
         "the interval": (config.interval, snapshots.interval),
         "the time zone": (config.timezone, zone_of(prepared)),
         "the direction of edges": (config.is_directed, snapshots.is_directed),
+        "the classes": (config.classes, [] if prepared.node_classes is None else list(prepared.classes)),
+        "the features of a node": (features_read(present), list(snapshots.features) if features_read(present) else []),
     }
     for what, (theirs, ours) in here.items():
         if theirs != ours:
@@ -79,6 +82,8 @@ def _difference(prepared: Prepared, present: GraphArtefact, samples: range | Non
         return f"it was trained until {config.trained_until}, which is no step of these snapshots"
     if len(samples) == 0:
         return f"it has seen the test range, since it was trained until {config.trained_until}"
+    if not prepared.is_about_links and not any(len(prepared.labelled(sample).label) for sample in samples):
+        return "nothing has a class in the steps after its training"
     if present.task.window > prepared.ranges.validation_end:
         return "its window is longer than the history before the test range"
     return None

@@ -10,12 +10,13 @@ import pandas as pd
 from data import snapshot_store, store
 from data.edge_events import EventColumns, IngestedSnapshots, read_edge_events
 from data.errors import StoreProblem, TooManyRejected
+from data.node_table import LabelRules, NodeColumns, add_node_table
 from data.snapshot_store import SnapshotManifest, SnapshotSet
 from data.sources import find_files, sha256
 from pipelines import settings
 from pipelines.errors import StoreError
 from pipelines.fingerprint import code_fingerprint
-from pipelines.graph_task.spec import GraphSpec
+from pipelines.graph_task.spec import EdgeData, GraphSpec
 from pipelines.ingest import Say, Sources, fate, keep_examples, portable_name, resolved
 
 
@@ -47,6 +48,8 @@ def describe(manifest: SnapshotManifest) -> str:
         ("snapshots", f"{manifest.name}/{manifest.version}"),
         ("span", f"{manifest.span[0]} to {manifest.span[1]}, {manifest.steps:,} steps of {manifest.interval}{zone}"),
         ("nodes", f"{manifest.nodes:,}"),
+        ("features", f"{len(manifest.features):,} of a node" if manifest.features else ""),
+        ("classes", ", ".join(manifest.classes)),
         ("edges", f"{manifest.edges:,} in all steps, {'directed' if manifest.is_directed else 'both directions'}"),
         ("rows", f"{manifest.rows_read:,} read, {fate(manifest)}"),
         *(("note", f"{count:,} {note}") for note, count in manifest.notes.items()),
@@ -58,12 +61,14 @@ def describe(manifest: SnapshotManifest) -> str:
 
 
 def _sources(spec: GraphSpec) -> Sources:
-    files = find_files(resolved(spec.data.files, spec.folder))
+    files = {"edges": find_files(resolved(spec.data.files, spec.folder))}
+    if spec.data.nodes is not None:
+        files["nodes"] = find_files(resolved(spec.data.nodes.files, spec.folder))
     return Sources(
-        files={"edges": files},
+        files=files,
         edges=[],
         zones=None,
-        hashes={portable_name(file, spec.folder): sha256(file) for file in files},
+        hashes={portable_name(file, spec.folder): sha256(file) for group in files.values() for file in group},
         recipe=f"{spec.digest('data')}-{code_fingerprint('data')}",
     )
 
@@ -83,26 +88,47 @@ def _stored(spec: GraphSpec, sources: Sources, say: Say) -> SnapshotSet | None:
 
 
 def _read(spec: GraphSpec, sources: Sources) -> IngestedSnapshots:
-    data = spec.data
     try:
-        ingested = read_edge_events(
-            sources.all,
-            EventColumns(**data.columns.model_dump()),
-            interval=data.interval,
-            epoch=data.epoch,
-            timezone=data.timezone,
-            has_header=data.has_header,
-            is_directed=not data.symmetrise,
-            keep_self_loops=data.keep_self_loops,
-            max_rejected_share=data.max_rejected_share,
-            quarantine_examples=data.quarantine_examples,
-        )
+        ingested = _with_nodes(_read_edges(spec.data, sources), spec.data, sources)
     except TooManyRejected as error:
         place = keep_examples(spec, sources, error.rejections)
         where = f"; examples are in {place}" if place else ""
         raise TooManyRejected(f"{error}{where}", error.rejections) from None
     keep_examples(spec, sources, ingested.rejections)
     return ingested
+
+
+def _read_edges(data: EdgeData, sources: Sources) -> IngestedSnapshots:
+    return read_edge_events(
+        sources.files["edges"],
+        EventColumns(**data.columns.model_dump()),
+        interval=data.interval,
+        epoch=data.epoch,
+        timezone=data.timezone,
+        has_header=data.has_header,
+        is_directed=not data.symmetrise,
+        keep_self_loops=data.keep_self_loops,
+        max_rejected_share=data.max_rejected_share,
+        quarantine_examples=data.quarantine_examples,
+    )
+
+
+def _with_nodes(graph: IngestedSnapshots, data: EdgeData, sources: Sources) -> IngestedSnapshots:
+    nodes = data.nodes
+    if nodes is None:
+        return graph
+    columns = nodes.columns
+    return add_node_table(
+        graph,
+        sources.files["nodes"],
+        NodeColumns(columns.node, columns.time, columns.label, tuple(columns.features)),
+        epoch=data.epoch,
+        timezone=data.timezone,
+        has_header=nodes.has_header,
+        labels=LabelRules(tuple(nodes.unknown), None if nodes.classes is None else tuple(nodes.classes)),
+        max_rejected_share=data.max_rejected_share,
+        quarantine_examples=data.quarantine_examples,
+    )
 
 
 def _manifest(spec: GraphSpec, sources: Sources, ingested: IngestedSnapshots) -> SnapshotManifest:
@@ -126,6 +152,8 @@ def _manifest(spec: GraphSpec, sources: Sources, ingested: IngestedSnapshots) ->
         origin=spec.data.origin,
         licence=spec.data.licence,
         recipe=sources.recipe,
+        features=list(snapshots.features),
+        classes=list(snapshots.classes),
     )
 
 

@@ -13,8 +13,6 @@ from pipelines.graph_task.frames import Frames
 from pipelines.graph_task.network import GraphNetwork
 from pipelines.graph_task.prepare import Prepared
 
-CLASSES = 2
-
 
 def link_scores(
     network: GraphNetwork, frames: Frames, prepared: Prepared, samples: range
@@ -23,7 +21,7 @@ def link_scores(
     for (sample, h), memory in zip(network.judged(frames, samples), prepared.memories(samples), strict=True):
         yield (
             sample,
-            PairScores(network.head, h, frames[sample].place, memory if network.reads_memory else None),
+            PairScores(network.pair_head(), h, frames[sample].place, memory if network.reads_memory else None),
             memory,
         )
 
@@ -35,7 +33,7 @@ def mean_average_precision(network: GraphNetwork, frames: Frames, prepared: Prep
     A node that first comes in the test range is no candidate: its number would else choose the epoch.
     """
     steps = [
-        scores.average_precision(prepared.labelled(sample).pairs, prepared.known_to_validation)
+        scores.average_precision(prepared.labelled(sample).members, prepared.known_to_validation)
         for sample, scores, _ in link_scores(network, frames, prepared, samples)
     ]
     counted = [value for value in steps if not math.isnan(value)]
@@ -44,14 +42,15 @@ def mean_average_precision(network: GraphNetwork, frames: Frames, prepared: Prep
 
 @torch.no_grad()
 def class_counts(network: GraphNetwork, frames: Frames, prepared: Prepared, samples: range) -> Tensor:
-    """Counts [2, 2] of the true class (rows) against the predicted one, over all steps."""
-    counts = torch.zeros(CLASSES, CLASSES, dtype=torch.int64)
+    """Counts [K, K] of the true class (rows) against the predicted one, over all steps."""
+    classes = len(prepared.classes)
+    counts = torch.zeros(classes, classes, dtype=torch.int64)
     memories = prepared.memories(samples) if network.reads_memory else [None] * len(samples)
     for (sample, h), memory in zip(network.judged(frames, samples), memories, strict=True):
         target = prepared.labelled(sample)
-        features = None if memory is None else memory.features(target.pairs)
-        logits = network.head(h, frames[sample].place[target.pairs], features)
-        counts += confusion(logits.argmax(1), target.label, CLASSES)
+        features = None if memory is None else memory.features(target.members)
+        logits = network.logits(h, frames[sample].place[target.members], features)
+        counts += confusion(logits.argmax(1), target.label, classes)
     return counts
 
 

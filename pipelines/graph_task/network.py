@@ -1,4 +1,4 @@
-"""The network of a task on a dynamic graph: an encoder of snapshots, and a head on pairs of its embeddings."""
+"""The network of a task on a dynamic graph: an encoder of snapshots, and a head on its embeddings."""
 
 from collections.abc import Iterator
 
@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from models.evolvegcn import EvolveGCN, EvolveGCNSettings
 from models.graph_comparators import GCNGRU, StaticGCN
 from models.link_memory import FEATURES
-from models.pair_head import PairHead
+from models.pair_head import NodeHead, PairHead
 from pipelines.graph_task.frames import Frames
 from pipelines.graph_task.spec import EvolvingModel, GraphModel, StaticModel
 
@@ -19,17 +19,38 @@ Encoder = EvolveGCN | StaticGCN | GCNGRU
 
 
 class GraphNetwork(nn.Module):
-    """`inputs` node features; `directed` graphs have two convolutions, along the edges and against them."""
+    """`inputs` node features; `directed` graphs have two convolutions, along the edges and against them.
 
-    def __init__(self, model: GraphModel, inputs: int, *, window: int, directed: bool) -> None:
+    The head is one of pairs, or of nodes where these have `node_classes`.
+    """
+
+    def __init__(
+        self, model: GraphModel, inputs: int, *, window: int, directed: bool, node_classes: int | None = None
+    ) -> None:
         super().__init__()
         self.encoder: Encoder = _encoder(model, inputs, directed)
-        features = len(FEATURES) if model.pair_memory else 0
-        self.head = PairHead(self.encoder.width, model.head, features=features, symmetric=model.symmetric)
+        self.head: PairHead | NodeHead
+        if node_classes is None:
+            features = len(FEATURES) if model.pair_memory else 0
+            self.head = PairHead(self.encoder.width, model.head, features=features, symmetric=model.symmetric)
+        else:
+            self.head = NodeHead(self.encoder.width, model.head, node_classes)
         self.carries = isinstance(model, EvolvingModel) and model.policy == "carry"
         self.reads_memory = model.pair_memory
         self.is_local = model.name != "gcn_gru"
         self.window = 1 if model.name == "gcn" else window
+
+    def logits(self, h: Tensor, members: Tensor, features: Tensor | None = None) -> Tensor:
+        """Logits [M, classes] of `members`, rows of `h` [n, width]: pairs [2, M] with `features`, or nodes [1, M]."""
+        if isinstance(self.head, NodeHead):
+            return self.head(h[members[0]])
+        return self.head(h, members, features)
+
+    def pair_head(self) -> PairHead:
+        """Raises TypeError where the head is one of nodes."""
+        if isinstance(self.head, NodeHead):
+            raise TypeError("a network that classifies nodes has no scores of pairs")
+        return self.head
 
     def learning(self, frames: Frames, samples: range) -> Iterator[list[Embedded]]:
         """Embeddings to learn from, one list for each optimizer step, oldest first.

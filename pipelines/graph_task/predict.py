@@ -1,4 +1,4 @@
-"""What the newest snapshots say: which pairs that were never linked come next, or of which class each edge is."""
+"""What the newest snapshots say: which pairs that were never linked come next, or of which class edges or nodes are."""
 
 import heapq
 from dataclasses import dataclass
@@ -11,11 +11,11 @@ from data.errors import DataError
 from data.snapshots import Snapshots
 from models.link_memory import LinkMemory
 from models.pair_scores import PairScores
-from pipelines.graph_task.artefact import GraphArtefact
+from pipelines.graph_task.artefact import GraphArtefact, features_read
+from pipelines.graph_task.features import features_of
 from pipelines.graph_task.frames import Frames
 from pipelines.graph_task.ingest import step_name
-from pipelines.graph_task.prepare import features_of
-from pipelines.graph_task.spec import LinkTask
+from pipelines.graph_task.spec import LinkTask, NodeLabelTask
 
 ROWS = 2**22  # scores at once
 
@@ -26,7 +26,7 @@ class GraphForecast:
 
     Of links `frame` has source, target, score: the higher, the sooner expected; a number between 0 and 1 that orders
     pairs and is no probability, since it was learnt from a sample of them. Of edges it has source, target, class_0,
-    class_1.
+    class_1; of nodes it has node, and class_ with the name of each class.
     """
 
     model: str
@@ -40,18 +40,21 @@ def predict(artefact: GraphArtefact, snapshots: Snapshots) -> pl.DataFrame:
     """The forecast from the last of `snapshots`. Raises DataError where they do not fit the model."""
     _require_same_kind(artefact, snapshots)
     network, last = artefact.network, len(snapshots) - 1
-    features, absent = features_of(artefact.model, artefact.degrees)
+    features, absent = features_of(artefact.model, artefact.schema)
     frames = Frames(snapshots, features, absent, is_local=network.is_local, keep=artefact.task.window + 1)
     [(_, h)] = network.judged(frames, range(last, last + 1))
+    if isinstance(artefact.task, NodeLabelTask):
+        place = frames[last].place[snapshots[last].nodes]
+        return _shares_of_nodes(artefact, snapshots, network.logits(h, place[None]).softmax(1))
     memory = LinkMemory(len(snapshots.names), window=artefact.task.window)
     for snapshot in snapshots:
         memory.update(snapshot.nodes[snapshot.edge_index])
     place = frames[last].place
     if isinstance(artefact.task, LinkTask):
-        scores = PairScores(network.head, h, place, memory if network.reads_memory else None)
+        scores = PairScores(network.pair_head(), h, place, memory if network.reads_memory else None)
         return _named(snapshots, *best_new_pairs(scores, memory, artefact.task.top, is_directed=snapshots.is_directed))
     pairs = snapshots[last].nodes[snapshots[last].edge_index]
-    logits = network.head(h, place[pairs], memory.features(pairs) if network.reads_memory else None)
+    logits = network.logits(h, place[pairs], memory.features(pairs) if network.reads_memory else None)
     shares = logits.softmax(1)
     ends = _named(snapshots, pairs, shares[:, 0])
     return ends.rename({"score": "class_0"}).with_columns(pl.Series("class_1", shares[:, 1].numpy()))
@@ -83,6 +86,13 @@ def best_new_pairs(scores: PairScores, memory: LinkMemory, count: int, *, is_dir
     return torch.stack([key // nodes, key % nodes]), torch.tensor([s for s, _ in best]).sigmoid()
 
 
+def _shares_of_nodes(artefact: GraphArtefact, snapshots: Snapshots, shares: Tensor) -> pl.DataFrame:
+    """Of each node of the last step the share [n, K] of each class."""
+    nodes = pl.Series("node", [snapshots.names[node] for node in snapshots[-1].nodes.tolist()], dtype=pl.String)
+    columns = [pl.Series(f"class_{name}", shares[:, k].numpy()) for k, name in enumerate(artefact.config.classes)]
+    return pl.DataFrame([nodes, *columns])
+
+
 def _named(snapshots: Snapshots, pairs: Tensor, score: Tensor) -> pl.DataFrame:
     names = pl.Series(snapshots.names, dtype=pl.String)
     source, target = (names.gather(pl.Series(end.numpy())) for end in pairs)
@@ -95,6 +105,12 @@ def _require_same_kind(artefact: GraphArtefact, snapshots: Snapshots) -> None:
         raise DataError(
             f"the snapshots are {snapshots.interval} long and {_kind(snapshots.is_directed)}, but the model was "
             f"trained on {config.interval} and {_kind(config.is_directed)}; train anew"
+        )
+    read = features_read(artefact)
+    if read and read != list(snapshots.features):
+        raise DataError(
+            f"the nodes have the features {', '.join(snapshots.features) or 'none'}, but the model was trained on "
+            f"{', '.join(read)}; train anew"
         )
     if len(snapshots) < artefact.task.window:
         raise DataError(f"the model reads {artefact.task.window} snapshots but there are {len(snapshots)}")

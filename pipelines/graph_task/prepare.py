@@ -7,23 +7,16 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from data.degree_features import DegreeSchema, fit_degrees
 from data.snapshot_store import SnapshotSet
 from data.snapshots import Snapshot, Snapshots
 from models.link_memory import LinkMemory
 from pipelines.errors import SpecError
-from pipelines.graph_task.frames import Features, Frames
+from pipelines.graph_task.features import FeatureSchema, features_of, fit_features
+from pipelines.graph_task.frames import Frames
 from pipelines.graph_task.ranges import SampleRanges, sample_ranges
-from pipelines.graph_task.spec import GraphModelBase, GraphSpec, LinkTask
+from pipelines.graph_task.spec import EdgeLabelTask, GraphModelBase, GraphSpec, LinkTask, NodeLabelTask
 from pipelines.graph_task.spec import GraphTask as TaskTable
-
-
-@dataclass(frozen=True)
-class Labelled:
-    """What is to be told of one step: pairs and their classes, of links those that are there."""
-
-    pairs: Tensor  # [2, M], global ids
-    label: Tensor  # [M]
+from pipelines.graph_task.targets import PAIRS, Labelled, labelled_nodes, node_classes
 
 
 @dataclass(frozen=True)
@@ -32,7 +25,9 @@ class Prepared:
     dataset_version: str
     task: TaskTable
     ranges: SampleRanges
-    degrees: DegreeSchema
+    schema: FeatureSchema
+    classes: tuple[str, ...]  # of pairs "0" and "1"
+    minority: int  # the rare class; links are class 1
 
     @property
     def nodes(self) -> int:
@@ -43,21 +38,21 @@ class Prepared:
         return isinstance(self.task, LinkTask)
 
     @property
+    def node_classes(self) -> int | None:
+        """How many, where the task is about nodes."""
+        return len(self.classes) if isinstance(self.task, NodeLabelTask) else None
+
+    @property
     def ahead(self) -> int:
         """Steps between the last one read and the target."""
         return int(self.is_about_links)
-
-    @property
-    def minority(self) -> int:
-        """The rare class; links are class 1."""
-        return 1 if isinstance(self.task, LinkTask) else self.task.minority
 
     def remembering(self, window: int) -> "Prepared":
         """The same task with the memory of another model's `window`."""
         return replace(self, task=self.task.model_copy(update={"window": window}))
 
     def frames(self, model: GraphModelBase, *, is_local: bool) -> Frames:
-        features, absent = features_of(model, self.degrees)
+        features, absent = features_of(model, self.schema)
         return Frames(self.snapshots, features, absent, is_local=is_local, keep=self.task.window + 1)
 
     def links(self, step: int) -> Tensor:
@@ -79,10 +74,12 @@ class Prepared:
         return torch.cat([snapshot.nodes for snapshot in list(self.snapshots[:step])]).unique()
 
     def labelled(self, sample: int) -> Labelled:
-        """The target of a sample: the links of the next step, or the edges of this one with their classes."""
+        """The target of a sample: the links of the next step, or what has a class of this one's edges or nodes."""
         if self.is_about_links:
             pairs = self.links(sample + 1)
             return Labelled(pairs, torch.ones(pairs.shape[1], dtype=torch.int64))
+        if isinstance(self.task, NodeLabelTask):
+            return labelled_nodes(self.snapshots[sample])
         label = self.snapshots[sample].edge_label
         assert label is not None  # the spec has asked for a column of ratings
         return Labelled(self.links(sample), label.long())
@@ -97,12 +94,18 @@ class Prepared:
 
 
 def prepare(spec: GraphSpec, dataset: SnapshotSet) -> Prepared:
-    """Raises SpecError where the history is too short for the task."""
+    """Raises SpecError where the history is too short for the task, or has no classes for it."""
     snapshots = dataset.snapshots
     ahead = 1 if isinstance(spec.task, LinkTask) else 0
     ranges = sample_ranges(len(snapshots), spec.task.split, window=spec.task.window, ahead=ahead)
-    degrees = fit_degrees(snapshots, train_end=ranges.train_end)
-    prepared = Prepared(snapshots, dataset.manifest.version, spec.task, ranges, degrees)
+    classes: tuple[str, ...] = PAIRS
+    minority = 1
+    if isinstance(spec.task, EdgeLabelTask):
+        minority = spec.task.minority
+    elif isinstance(spec.task, NodeLabelTask):
+        classes, minority = node_classes(spec, snapshots, ranges)
+    schema = fit_features(snapshots, train_end=ranges.train_end)
+    prepared = Prepared(snapshots, dataset.manifest.version, spec.task, ranges, schema, classes, minority)
     _require_targets(prepared)
     return prepared
 
@@ -113,25 +116,11 @@ def _require_targets(prepared: Prepared) -> None:
     for name, samples in ranges.items():
         labels = torch.cat([prepared.labelled(sample).label for sample in samples])
         if not len(labels):
-            raise SpecError(f"the {name} range has no edge to tell of; change task.split or the length of the steps")
+            raise SpecError(f"the {name} range has nothing to tell of; change task.split or the length of the steps")
         if name != "validation" and not (labels == prepared.minority).any():
             raise SpecError(
                 f"the {name} range has nothing of class {prepared.minority}, the rare one; change task.split"
             )
-
-
-def features_of(model: GraphModelBase, degrees: DegreeSchema) -> tuple[Features, Tensor]:
-    """What is told of a node that is there, and of one that is not [D]."""
-    if model.features == "log_degree":
-        return degrees.log_degree, torch.zeros(1)
-    schema = DegreeSchema(min(degrees.largest, model.largest_degree or degrees.largest))
-    absent = torch.zeros(schema.largest + 1)
-    absent[0] = 1
-    return schema.one_hot, absent
-
-
-def feature_width(model: GraphModelBase, degrees: DegreeSchema) -> int:
-    return len(features_of(model, degrees)[1])
 
 
 def active_nodes(snapshots: Snapshots, last: int, window: int) -> Tensor:

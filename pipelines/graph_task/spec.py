@@ -19,12 +19,52 @@ class EdgeColumns(Table):
     label: str | None = Field(None, description="a rating: an edge is of class 1 if more of its rows lie above 0")
 
 
+class NodeColumns(Table):
+    """Which columns of a table of nodes mean what; those of a file without a header are column_0, column_1, ..."""
+
+    node: str = Field("node", description="which node, by the name that the edges give it")
+    time: str | None = Field(
+        None, description="at which step; without it a row counts at every step at which its node has an edge"
+    )
+    label: str | None = Field(None, description="of which class; an empty cell is not known")
+    features: list[str] = Field([], description="numbers known of a node; an empty cell counts as the training mean")
+
+    @model_validator(mode="after")
+    def says_something(self) -> Self:
+        if self.label is None and not self.features:
+            raise ValueError("neither label nor features are named; name one of them")
+        twice = next((name for name in self.features if self.features.count(name) > 1), None)
+        if twice is not None:
+            raise ValueError(f"features names {twice!r} more than once")
+        return self
+
+
+class NodeData(Table):
+    """What is known of nodes: one row a node at a step, or a node where there is no time."""
+
+    files: str | list[str] = Field(description="CSV, TSV, blanks (also gz) or Parquet: a path, a glob, or several")
+    columns: NodeColumns = Field(description="which columns mean what; times are read as those of the edges")
+    has_header: bool = Field(True, description="whether the first row names the columns")
+    unknown: list[str] = Field([], description="labels that stand for 'not known', besides an empty cell")
+    classes: list[str] | None = Field(
+        None, description="the labels, in the order of the classes; those that occur, sorted, by default"
+    )
+
+    @field_validator("classes")
+    @classmethod
+    def several(cls, classes: list[str] | None) -> list[str] | None:
+        if classes is not None and (len(classes) < 2 or len(set(classes)) < len(classes)):
+            raise ValueError("must name two classes or more, each once")
+        return classes
+
+
 class EdgeData(Table):
     """Timestamped edges: one row an event between two nodes. Equal pairs of a step become one edge."""
 
     kind: Literal["edges"]
     files: str | list[str] = Field(description="CSV, TSV, blanks (also gz) or Parquet: a path, a glob, or several")
     columns: EdgeColumns = Field(EdgeColumns(), description="which columns mean what")
+    nodes: NodeData | None = Field(None, description="features and labels of the nodes, where there are any")
     has_header: bool = Field(True, description="whether the first row names the columns")
     interval: str = Field(
         pattern=EDGE_INTERVAL,
@@ -44,6 +84,9 @@ class EdgeData(Table):
 
 
 # ---------------------------------------------------------------- [task]
+
+
+PAIR_CLASSES = 2  # of edges, and of pairs with a link or without
 
 
 class GraphTaskBase(Table):
@@ -68,7 +111,16 @@ class EdgeLabelTask(GraphTaskBase):
     minority: Literal[0, 1] = Field(0, description="the rare class, whose F1 selects the epoch")
 
 
-GraphTask = Annotated[LinkTask | EdgeLabelTask, Field(discriminator="kind")]
+class NodeLabelTask(GraphTaskBase):
+    """Of which class each node of a step is; nodes whose class is not known are left out of loss and figures."""
+
+    kind: Literal["node_labels"]
+    minority: str | None = Field(
+        None, description="the class whose F1 selects the epoch; the rarest of the training steps by default"
+    )
+
+
+GraphTask = Annotated[LinkTask | EdgeLabelTask | NodeLabelTask, Field(discriminator="kind")]
 
 # ---------------------------------------------------------------- [model]
 
@@ -78,8 +130,10 @@ class GraphModelBase(Table):
     layers: int = Field(2, ge=1, description="graph convolutions on top of each other")
     head: int = Field(100, ge=1, description="width of the head's hidden layer")
     symmetric: bool = Field(False, description="a head that knows no direction of a pair")
-    features: Literal["degree", "log_degree"] = Field(
-        "degree", description="of a node: one-hot of its out-degree, as in the paper, or one column log(1 + degree)"
+    features: Literal["auto", "given", "degree", "log_degree"] = Field(
+        "auto",
+        description="given: those of [data.nodes], scaled by the training steps; degree: one-hot of the "
+        "out-degree, as in the paper; log_degree: one column log(1 + degree); auto: given if there are any, or degree",
     )
     largest_degree: int | None = Field(
         None, ge=1, description="larger degrees count as this; the largest of training by default"
@@ -138,10 +192,10 @@ class GraphTraining(Table):
         None, ge=1, description="validate on about this many steps, evenly spread; on all of the range by default"
     )
     learning_rate: float = Field(5e-3, gt=0, description="of Adam")
-    class_weights: tuple[float, float] | None = Field(
+    class_weights: list[float] | None = Field(
         None,
-        description="what a sample of class 0 and of class 1 counts in the loss; by default links count 0.9 and other "
-        "pairs 0.1, the rare class 0.8 and the other 0.2",
+        description="what a sample of each class counts in the loss; by default links count 0.9 and other pairs 0.1, "
+        "the rare class 0.8 and any other 0.2",
     )
 
     @field_validator("class_weights")
@@ -203,10 +257,24 @@ class GraphSpec(Experiment):
     def parts_go_together(self) -> Self:
         if isinstance(self.task, EdgeLabelTask) and self.data.columns.label is None:
             raise ValueError("data.columns.label is missing: the task 'edge_labels' needs a column of ratings")
+        if isinstance(self.task, NodeLabelTask):
+            self._require_nodes()
+        elif self.training.class_weights is not None and len(self.training.class_weights) != PAIR_CLASSES:
+            raise ValueError(f"training.class_weights must be {PAIR_CLASSES} numbers, of class 0 and class 1")
+        given = self.data.nodes.columns.features if self.data.nodes else []
+        if self.model.features == "given" and not given:
+            raise ValueError("model.features 'given' needs data.nodes.columns.features, which names none")
         metrics = ("map", "mrr") if isinstance(self.task, LinkTask) else ("minority_f1", "micro_f1")
         if self.registry.metric not in ("auto", *metrics):
             raise ValueError(f"registry.metric {self.registry.metric!r} is none of this task's: {', '.join(metrics)}")
         return self
+
+    def _require_nodes(self) -> None:
+        if self.data.nodes is None or self.data.nodes.columns.label is None:
+            raise ValueError("data.nodes.columns.label is missing: the task 'node_labels' needs a table of nodes")
+        for key in ("pair_memory", "symmetric"):
+            if getattr(self.model, key):
+                raise ValueError(f"model.{key} is about pairs of nodes; leave it out of the task 'node_labels'")
 
     @property
     def registered_name(self) -> str:

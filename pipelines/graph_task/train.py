@@ -30,10 +30,12 @@ from pipelines.checkpoint import Progress, load_progress, save_progress, write_w
 from pipelines.device import describe_device
 from pipelines.errors import TrainingError
 from pipelines.fingerprint import code_fingerprint
+from pipelines.graph_task.features import feature_width
 from pipelines.graph_task.measure import selection_score
 from pipelines.graph_task.network import GraphNetwork
-from pipelines.graph_task.prepare import Labelled, Prepared, active_nodes, feature_width
+from pipelines.graph_task.prepare import Prepared, active_nodes
 from pipelines.graph_task.spec import GraphModel, GraphTraining
+from pipelines.graph_task.targets import Labelled
 from pipelines.results import History
 from pipelines.train import CHECKPOINT, HISTORY, UNREADABLE, WEIGHTS, read_history, training_bar, write_history
 
@@ -41,7 +43,10 @@ CHUNK = 2**17  # pairs at once; their gradients add up
 DECISIVE_CODE = (
     "data",
     "models",
-    *(f"pipelines/graph_task/{name}.py" for name in ("frames", "measure", "network", "prepare", "ranges", "train")),
+    *(
+        f"pipelines/graph_task/{name}.py"
+        for name in ("features", "frames", "measure", "network", "prepare", "ranges", "targets", "train")
+    ),
     "pipelines/checkpoint.py",
     "pipelines/class_metrics.py",
 )
@@ -62,6 +67,7 @@ def training_key(prepared: Prepared, model: GraphModel, training: GraphTraining)
     content = {
         "data": prepared.dataset_version,
         "task": prepared.task.model_dump(mode="json"),
+        "minority": prepared.minority,
         "ranges": asdict(prepared.ranges),
         "model": model.model_dump(mode="json"),
         "training": training.model_dump(mode="json"),
@@ -73,8 +79,10 @@ def training_key(prepared: Prepared, model: GraphModel, training: GraphTraining)
 
 def new_network(prepared: Prepared, model: GraphModel) -> GraphNetwork:
     """An untrained network, of the random state of the moment."""
-    width = feature_width(model, prepared.degrees)
-    return GraphNetwork(model, width, window=prepared.task.window, directed=prepared.snapshots.is_directed)
+    width, directed = feature_width(model, prepared.schema), prepared.snapshots.is_directed
+    return GraphNetwork(
+        model, width, window=prepared.task.window, directed=directed, node_classes=prepared.node_classes
+    )
 
 
 def fit(
@@ -106,11 +114,10 @@ def fit(
     return Fitted(network.eval(), history, key, reused=False)
 
 
-def usual_weights(prepared: Prepared) -> tuple[float, float]:
-    """Of class 0 and class 1, as the paper's code has them most often."""
-    if prepared.is_about_links:
-        return 0.1, 0.9
-    return (0.8, 0.2) if prepared.minority == 0 else (0.2, 0.8)
+def usual_weights(prepared: Prepared) -> list[float]:
+    """Of each class, as the paper's code has them most often."""
+    rare, other = (0.9, 0.1) if prepared.is_about_links else (0.8, 0.2)
+    return [rare if number == prepared.minority else other for number in range(len(prepared.classes))]
 
 
 class Lesson(NamedTuple):
@@ -119,7 +126,7 @@ class Lesson(NamedTuple):
     h: Tensor  # [n, width]
     place: Tensor  # [N], the row of each node in `h`
     target: Labelled
-    features: Tensor | None  # [M, F], of each pair
+    features: Tensor | None  # [M, F], of each pair, where the head reads any
 
 
 class Run:
@@ -145,6 +152,11 @@ class Run:
             self.samples = range(prepared.ranges.train_end)
         self.progress = Progress()
         self.missing = 0  # pairs without a link that could not be drawn
+        if not any(len(prepared.labelled(sample).label) for sample in self._validation()):
+            raise TrainingError(
+                f"nothing has a class in the steps {list(self._validation())} for validation; change task.split or "
+                "training.check_steps"
+            )
 
     def to_the_end(self) -> History:
         found = load_progress(self.place / CHECKPOINT, self.network, self.optimizer)
@@ -190,14 +202,14 @@ class Run:
         losses = []
         for embedded in self.network.learning(self.frames, self.samples):
             lessons = [self._lesson(sample, h, next(memories)) for sample, h in embedded]
-            losses += self._step([each for each in lessons if each.target.pairs.shape[1]])
+            losses += self._step([each for each in lessons if each.target.members.shape[1]])
         if not losses:
             raise TrainingError("no training step has anything to learn from; change task.split")
         self._close_epoch(sum(losses) / len(losses), began)
 
     def _lesson(self, sample: int, h: Tensor, memory: LinkMemory | None) -> Lesson:
         target = self._target(sample)
-        features = None if memory is None else memory.features(target.pairs)  # now: the memory goes on to later steps
+        features = None if memory is None else memory.features(target.members)  # now: the memory goes on to later steps
         return Lesson(h, self.frames[sample].place, target, features)
 
     def _step(self, lessons: list[Lesson]) -> list[float]:
@@ -224,8 +236,8 @@ class Run:
         total, target = 0.0, lesson.target
         for first in range(0, len(target.label), CHUNK):
             chunk = slice(first, first + CHUNK)
-            pairs, label = lesson.place[target.pairs[:, chunk]], target.label[chunk]
-            logits = self.network.head(h, pairs, None if lesson.features is None else lesson.features[chunk])
+            members, label = lesson.place[target.members[:, chunk]], target.label[chunk]
+            logits = self.network.logits(h, members, None if lesson.features is None else lesson.features[chunk])
             part = share * len(label) / len(target.label)
             loss = part * weighted_cross_entropy(logits, label, self.class_weight)
             loss.backward()
@@ -233,19 +245,19 @@ class Run:
         return total
 
     def _target(self, sample: int) -> Labelled:
-        """The pairs to learn from: those of the data, and of links as many more that are none."""
+        """What to learn from: what the data say, and of links also pairs that are none."""
         target = self.prepared.labelled(sample)
         if not self.prepared.is_about_links:
             return target
         generator = torch.Generator().manual_seed(self._draw_seed(sample))
         if self.training.sampling == "smart":
             active = active_nodes(self.prepared.snapshots, sample, self.prepared.task.window)
-            found = smart_negatives(target.pairs, active, multiplier=self.training.negatives, generator=generator)
+            found = smart_negatives(target.members, active, multiplier=self.training.negatives, generator=generator)
         else:
-            found = self._uniform(target.pairs, generator)
+            found = self._uniform(target.members, generator)
         self.missing += found.shortfall
         none = torch.zeros(found.pairs.shape[1], dtype=torch.int64)
-        return Labelled(torch.cat([target.pairs, found.pairs], dim=1), torch.cat([target.label, none]))
+        return Labelled(torch.cat([target.members, found.pairs], dim=1), torch.cat([target.label, none]))
 
     def _uniform(self, links: Tensor, generator: torch.Generator) -> Negatives:
         """Among the nodes that training knows: one that first comes in the test range is no candidate yet."""

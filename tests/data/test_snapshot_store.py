@@ -35,6 +35,10 @@ def make_snapshots(clock: pd.Index = HOURS, *, plain: bool = False) -> Snapshots
     return Snapshots(tuple(steps), ("a", "b", "c", "ü", "e", "f"), clock, "1h", True)
 
 
+def named(snapshots: Snapshots) -> Snapshots:
+    return replace(snapshots, features=("size", "age"), classes=("bad", "good", "odd", "so so"))
+
+
 def make_set(snapshots: Snapshots | None = None, **changes: object) -> SnapshotSet:
     snapshots = snapshots or make_snapshots()
     manifest = SnapshotManifest(
@@ -56,6 +60,8 @@ def make_set(snapshots: Snapshots | None = None, **changes: object) -> SnapshotS
         origin="",
         licence="",
         recipe="r1",
+        features=list(snapshots.features),
+        classes=list(snapshots.classes),
     )
     return SnapshotSet(snapshots, replace(manifest, **changes))
 
@@ -80,6 +86,22 @@ def test_what_is_saved_is_what_loads(tmp_path, clock, plain):
     assert snapshot_store.content_hash(loaded.snapshots) == saved.manifest.version
 
 
+def test_the_names_of_features_and_classes_stay_with_them(tmp_path):
+    saved = make_set(named(make_snapshots()))
+    loaded = snapshot_store.load(tmp_path, "links", snapshot_store.save(saved, tmp_path).name).snapshots
+    assert (loaded.features, loaded.classes) == (saved.snapshots.features, saved.snapshots.classes)
+    assert (loaded[1:].features, loaded.up_to(0).classes) == (loaded.features, loaded.classes)
+    assert snapshot_store.content_hash(loaded) == saved.manifest.version
+
+
+def test_values_that_are_not_known_are_kept_as_such(tmp_path):
+    x = torch.tensor([[1.0, torch.nan], [torch.nan, 2.0], [0.0, 0.0]])
+    saved = make_set(change(make_snapshots(), x=x))
+    loaded = snapshot_store.load(tmp_path, "links", snapshot_store.save(saved, tmp_path).name).snapshots
+    torch.testing.assert_close(loaded[0].x, x, equal_nan=True, rtol=0, atol=0)
+    assert snapshot_store.content_hash(loaded) == saved.manifest.version
+
+
 def change(snapshots: Snapshots, **changes: object) -> Snapshots:
     first, *others = snapshots.steps
     return replace(snapshots, steps=(replace(first, **changes), *others))
@@ -101,6 +123,8 @@ def change(snapshots: Snapshots, **changes: object) -> Snapshots:
         lambda s: replace(s, clock=pd.RangeIndex(3)),
         lambda s: replace(s, interval="3600s"),
         lambda s: replace(s, is_directed=False),
+        lambda s: replace(s, features=("size", "age")),
+        lambda s: replace(s, classes=("size", "age")),
         lambda s: s[:2],
         lambda s: replace(s, steps=(s.steps[1], s.steps[0], s.steps[2])),
     ],

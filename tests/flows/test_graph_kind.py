@@ -93,6 +93,74 @@ def test_the_tasks_of_the_flows_run_from_sources_to_a_report(pals) -> None:
     assert "evolvegcn-h" in report.fn(spec, dataset, trained, registered, found).read_text()
 
 
+ABOUT_NODES = """
+name = "moods"
+
+[data]
+kind = "edges"
+files = "edges.csv"
+interval = "rank"
+
+[data.nodes]
+files = "nodes.csv"
+unknown = ["?"]
+
+[data.nodes.columns]
+time = "time"
+label = "mood"
+features = ["size"]
+
+[task]
+kind = "node_labels"
+window = 2
+
+[model]
+hidden = 4
+head = 4
+
+[training]
+epochs = 1
+
+[evaluation]
+baselines = ["majority", "gcn"]
+"""
+
+
+def test_classes_of_nodes_go_through_the_same_commands_and_flows(pals, capsys, monkeypatch) -> None:
+    from flows.forecast import predict
+    from flows.pipeline import report
+    from flows.reuse import value_of
+    from flows.train import enrol, fit
+    from pipelines.graph_task.ingest import ingest_or_reuse
+    from pipelines.spec import load_spec
+
+    moods = ("good", "bad", "?")
+    rows = [(f"n{u}", step, moods[(u + step) % 3], u * step % 7) for step in range(20) for u in range(7)]
+    pl.DataFrame([*rows, ("n1", 3, "good", 5)], schema=["node", "time", "mood", "size"], orient="row").write_csv(
+        "nodes.csv"
+    )
+    Path("moods.toml").write_text(ABOUT_NODES)
+    code, said = told(capsys, monkeypatch, "ingest", "moods.toml")
+    assert (code, "221 read, 220 used, 1 rejected (1 second row of a node at a step)" in said) == (0, True)
+    code, said = told(capsys, monkeypatch, "train", "moods.toml")
+    assert code == 0
+    assert all(f"  {model} " in said for model in ("evolvegcn-h *", "gcn", "majority"))
+
+    spec = load_spec("moods.toml")
+    dataset, reused = ingest_or_reuse(spec)
+    assert reused
+    trained = value_of(fit.fn(spec, dataset))
+    registered = value_of(enrol.fn(spec, dataset, trained))
+    found, file = predict.fn(spec, dataset)
+    assert pl.read_parquet(file).columns == ["node", "class_bad", "class_good"]
+    assert len(pl.read_parquet(file)) == 7  # n6 has no edge
+    assert "minority_f1" in report.fn(spec, dataset, trained, registered, found).read_text()
+
+    Path("moods.toml").write_text(ABOUT_NODES.replace('"mood"', '"moood"'))
+    code, said = told(capsys, monkeypatch, "check", "moods.toml")
+    assert (code, "no column 'moood' (did you mean 'mood'?)" in said) == (2, True)
+
+
 def test_yardsticks_of_a_graph_are_shown_the_best_first() -> None:
     scores = pl.DataFrame({"model": ["ours", "repeat", "gcn"], "map": [0.2, 0.5, 0.1], "mrr": [0.3, 0.4, 0.2]})
     rows = yardstick_rows(GraphBacktest("as it was", "ours", ("map", "mrr"), scores, pl.DataFrame()))

@@ -6,8 +6,9 @@ import pytest
 import torch
 
 from data.snapshot_store import SnapshotSet
+from pipelines.graph_task.features import feature_width
 from pipelines.graph_task.network import GraphNetwork
-from pipelines.graph_task.prepare import feature_width, prepare
+from pipelines.graph_task.prepare import prepare
 from pipelines.graph_task.spec import GraphSpec
 
 Make = Callable[..., GraphSpec]
@@ -23,8 +24,8 @@ def test_the_target_of_links_is_the_step_after_and_of_classes_the_step_itself(
 ) -> None:
     links = prepare(graph_spec(), friends).labelled(4)
     classes = prepare(graph_spec(task={"kind": "edge_labels"}), friends).labelled(4)
-    assert {tuple(pair) for pair in links.pairs.T.tolist()} == edges(friends, 5)
-    assert {tuple(pair) for pair in classes.pairs.T.tolist()} == edges(friends, 4)
+    assert {tuple(pair) for pair in links.members.T.tolist()} == edges(friends, 5)
+    assert {tuple(pair) for pair in classes.members.T.tolist()} == edges(friends, 4)
     assert links.label.tolist() == [1] * len(edges(friends, 5))
     assert torch.equal(classes.label, friends.snapshots[4].edge_label.long())
 
@@ -44,7 +45,7 @@ def test_one_row_for_all_absent_nodes_gives_what_a_row_for_each_does(
 ) -> None:
     spec = graph_spec(model={"variant": variant, "policy": policy, "hidden": 20})  # a summary of more rows than nodes
     prepared = prepare(spec, friends)
-    network = GraphNetwork(spec.model, feature_width(spec.model, prepared.degrees), window=3, directed=False)
+    network = GraphNetwork(spec.model, feature_width(spec.model, prepared.schema), window=3, directed=False)
     local, whole = (prepared.frames(spec.model, is_local=is_local) for is_local in (True, False))
     samples = range(20, 25)
     pairs = zip(network.judged(local, samples), network.judged(whole, samples), strict=True)
@@ -56,5 +57,5 @@ def test_one_row_for_all_absent_nodes_gives_what_a_row_for_each_does(
 def test_the_largest_degree_is_that_of_the_training_range(graph_spec: Make, friends: SnapshotSet) -> None:
     prepared = prepare(graph_spec(), friends)
     degrees = [int(torch.bincount(g.edge_index[0]).max()) for g in friends.snapshots[: prepared.ranges.train_end]]
-    assert prepared.degrees.largest == max(degrees)
-    assert feature_width(graph_spec(model={"largest_degree": 2}).model, prepared.degrees) == 3
+    assert prepared.schema.degrees.largest == max(degrees)
+    assert feature_width(graph_spec(model={"largest_degree": 2}).model, prepared.schema) == 3

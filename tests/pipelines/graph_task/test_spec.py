@@ -20,6 +20,12 @@ def raw(**tables: dict[str, Any]) -> dict[str, Any]:
     }
 
 
+NODES: dict[str, Any] = {
+    "task": {"kind": "node_labels"},
+    "data": {"nodes": {"files": "n.csv", "columns": {"label": "class"}}},
+}
+
+
 @pytest.mark.parametrize(
     ("tables", "line"),
     [
@@ -35,7 +41,16 @@ def raw(**tables: dict[str, Any]) -> dict[str, Any]:
         ({"model": {"name": "lstm"}}, "x.toml: model.name: 'lstm' is not allowed; allowed: evolvegcn, gcn, gcn_gru"),
         ({"model": {"rnn": "lstm", "remedy": "closed_gate"}}, "choose remedy 'residual' or 'keep_norm'"),
         ({"task": {"kind": "edge_labels"}}, "data.columns.label is missing"),
-        ({"task": {"kind": "node_labels"}}, "x.toml: task.kind: 'node_labels' is not allowed"),
+        ({"task": {"kind": "node_labels"}}, "data.nodes.columns.label is missing"),
+        (NODES | {"data": {"nodes": {"files": "n.csv", "columns": {"features": ["a"]}}}}, "columns.label is missing"),
+        ({"data": {"nodes": {"files": "n.csv", "columns": {}}}}, "data.nodes.columns: neither label nor features"),
+        ({"data": {"nodes": {"files": "n.csv", "columns": {"lable": "y"}}}}, "unknown key (did you mean 'label'?)"),
+        ({"data": {"nodes": {"files": "n.csv", "columns": {"features": ["a", "a"]}}}}, "'a' more than once"),
+        ({"data": {"nodes": NODES["data"]["nodes"] | {"classes": ["a"]}}}, "must name two classes or more"),
+        (NODES | {"model": {"pair_memory": True}}, "model.pair_memory is about pairs of nodes; leave it out"),
+        (NODES | {"model": {"symmetric": True}}, "model.symmetric is about pairs of nodes; leave it out"),
+        ({"model": {"features": "given"}}, "model.features 'given' needs data.nodes.columns.features"),
+        ({"training": {"class_weights": [1, 2, 3]}}, "training.class_weights must be 2 numbers"),
         ({"registry": {"metric": "micro_f1"}}, "registry.metric 'micro_f1' is none of this task's: map, mrr"),
         ({"data": {"kind": "edge"}}, "x.toml: data.kind: 'edge' is not allowed (did you mean 'edges'?)"),
     ],
