@@ -48,8 +48,8 @@ def predict(artefact: GraphArtefact, snapshots: Snapshots) -> pl.DataFrame:
         memory.update(snapshot.nodes[snapshot.edge_index])
     place = frames[last].place
     if isinstance(artefact.task, LinkTask):
-        scores = PairScores(network.head, h, place, memory if network.reads_memory else None)
-        return _named(snapshots, *best_new_pairs(scores, memory, artefact.task.top))
+        pairs, found = best_new_pairs(network.pair_scores(h, place, memory), memory, artefact.task.top)
+        return _named(snapshots, pairs, found / (1 + found) if network.is_stacked else found.sigmoid())
     pairs = snapshots[last].nodes[snapshots[last].edge_index]
     logits = network.head(h, place[pairs], memory.features(pairs) if network.reads_memory else None)
     shares = logits.softmax(1)
@@ -76,7 +76,7 @@ def best_new_pairs(scores: PairScores, memory: LinkMemory, count: int) -> tuple[
         found = [(s, -p) for s, p in zip(top.values.tolist(), pairs.tolist(), strict=True) if s > -torch.inf]
         best = heapq.nlargest(count, [*best, *found])
     key = torch.tensor([-p for _, p in best], dtype=torch.int64)
-    return torch.stack([key // nodes, key % nodes]), torch.tensor([s for s, _ in best]).sigmoid()
+    return torch.stack([key // nodes, key % nodes]), torch.tensor([s for s, _ in best])
 
 
 def _named(snapshots: Snapshots, pairs: Tensor, score: Tensor) -> pl.DataFrame:
