@@ -107,7 +107,9 @@ def test_at_power_zero_the_score_is_the_rule_to_the_last_bit(seed):
 
 @torch.no_grad()
 def test_a_link_without_a_direction_has_one_score_both_ways():
-    head, h, place, memory, _ = case(3, remembers=True)
+    head, h, place, _, links = case(3, remembers=True)
+    memory = LinkMemory(N)
+    memory.update(torch.cat([links, links.flip(0)], dim=1))
     pairs = memory.seen_pairs()
     one, each = (PairScores(head, h, place, memory, power=1.0, both_ways=both) for both in (True, False))
     shared = memory.repeat_and_activity_at(pairs) == memory.repeat_and_activity_at(pairs.flip(0))
