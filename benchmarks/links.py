@@ -33,6 +33,7 @@ MODELS: dict[str, dict[str, Any]] = {
     "evolvegcn-o": {"name": "evolvegcn", "variant": "O"},
     "evolvegcn-o, norm kept": {"name": "evolvegcn", "variant": "O", "remedy": "keep_norm"},
     "evolvegcn-h+memory": {"name": "evolvegcn", "variant": "H", "pair_memory": True},
+    "evolvegcn-h+rule": {"name": "evolvegcn", "variant": "H", "pair_memory": True, "stacked": True},
     "gcn": {"name": "gcn"},
     "gcn_gru": {"name": "gcn_gru"},
 }

@@ -75,8 +75,8 @@ class LinkMemory:
         self._repeat = nothing  # sum of decay^age over the last `window` steps
         self._decayed = nothing  # the same over all history
         self._last_seen = nothing  # the step in which a pair was last there
-        self._links = torch.zeros(nodes, dtype=torch.float64, device=device)  # [N], of all history
-        self._recent_links = self._links  # [N], of the window
+        self.links = torch.zeros(nodes, dtype=torch.float64, device=device)  # [N], of all history
+        self._recent_links = self.links  # [N], of the window
 
     def update(self, edge_index: Tensor) -> None:
         """Take in the next step, `edge_index` [2, E] of global ids; a pair that comes twice is there once.
@@ -91,7 +91,7 @@ class LinkMemory:
         before = self._last_seen.at(self._decayed.key)
         there = torch.isin(self._decayed.key, key)
         self._last_seen = PairTable(self._decayed.key, torch.where(there, float(self.steps), before))
-        self._links = self._links + self._links_of(key)
+        self.links = self.links + self._links_of(key)
         self._recent_links = self._links_of(torch.cat(list(self._recent)))
         self.steps += 1
 
@@ -111,8 +111,17 @@ class LinkMemory:
         return self._repeat.rows(rows, self.nodes)
 
     def repeat_and_activity(self, rows: Tensor) -> Tensor:
-        share = self._links / self._links.max().clamp(min=1)  # [N], at most 1
-        return self._decayed.rows(rows, self.nodes) + ACTIVITY_SHARE * share[rows, None] * share
+        everyone = torch.arange(self.nodes, device=rows.device)
+        return self._decayed.rows(rows, self.nodes) + self.activity_of_all_history(rows[:, None], everyone)
+
+    def repeat_and_activity_at(self, pairs: Tensor) -> Tensor:
+        """The same of `pairs` [2, M] alone, bit for bit: [M]."""
+        return self._decayed.at(_keys(pairs, self.nodes)) + self.activity_of_all_history(pairs[0], pairs[1])
+
+    def activity_of_all_history(self, source: Tensor, target: Tensor) -> Tensor:
+        """What activity alone adds to repeat_and_activity; `source` and `target` broadcast against each other."""
+        share = self.links / self.links.max().clamp(min=1)  # [N], at most 1
+        return ACTIVITY_SHARE * share[source] * share[target]
 
     def features(self, pairs: Tensor) -> Tensor:
         """What is remembered of `pairs` [2, M], in the order of `FEATURES`: [M, 6], float32.

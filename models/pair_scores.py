@@ -3,6 +3,13 @@
 With degrees as features many nodes have equal embeddings, all that are not there among them. Equal nodes form a group,
 and a pair of groups has one score. A pair that a memory has seen has features of its own, so it has its own score; what
 a memory knows of any other pair is known from its ends.
+
+A network's odds may stand on a rule's shoulders instead of alone: the score is then
+
+    repeat_and_activity(u, v) * odds(u, v) ^ power        power >= 0
+
+which in logarithms is the rule's score and `power` times the network's. At 0 it is the rule bit for bit. A pair with a
+node that never had a link stays at 0.
 """
 
 from collections.abc import Iterator
@@ -18,20 +25,33 @@ KEPT = 2**25  # scores of pairs of groups that are kept for a second look
 
 
 class PairScores:
-    """Log-odds of the second class against the first for ordered pairs of N nodes.
+    """Log-odds of the second class against the first for ordered pairs of N nodes, or with `power` the product above.
 
     Node i has the embedding `h[place[i]]`; `h` [n, width], `place` [N]. `memory` is given where the head reads its
-    features.
+    features or there is a `power`. With `both_ways`, of graphs without a direction, a pair that was seen has the mean
+    of its log-odds in both directions: two scores for what is one link would cost precision.
     """
 
-    def __init__(self, head: PairHead, h: Tensor, place: Tensor, memory: LinkMemory | None = None) -> None:
+    def __init__(
+        self,
+        head: PairHead,
+        h: Tensor,
+        place: Tensor,
+        memory: LinkMemory | None = None,
+        *,
+        power: float | None = None,
+        both_ways: bool = False,
+    ) -> None:
         self.head, self.memory, self.nodes = head, memory, len(place)
+        self.power, self.both_ways = power, both_ways
         _, alike = h.unique(dim=0, return_inverse=True)
         marks = alike[place][:, None]  # [N, 1]
         if memory is not None:
             everyone = torch.arange(self.nodes, device=place.device).expand(2, -1)
             activity = memory.features_unseen(everyone)[:, 1].unique(return_inverse=True)[1]
             marks = torch.cat([marks, activity[:, None]], dim=1)
+            if power is not None:
+                marks = torch.cat([marks, memory.links.long()[:, None]], dim=1)
         _, self.group = marks.unique(dim=0, return_inverse=True)  # [N]
         self.size = torch.bincount(self.group)  # [G]
         self.member = torch.empty_like(self.size)  # [G], a node of each group
@@ -95,7 +115,13 @@ class PairScores:
         if self.memory is None:
             return place.new_empty(0), h.new_empty(0)
         pairs = self.memory.seen_pairs()
-        return pairs[0] * self.nodes + pairs[1], odds(self.head(h, place[pairs], self.memory.features(pairs)))
+        features = self.memory.features(pairs) if self.head.features else None
+        key, scores = pairs[0] * self.nodes + pairs[1], odds(self.head(h, place[pairs], features))
+        if self.both_ways:
+            scores = (scores + scores[torch.searchsorted(key, pairs[1] * self.nodes + pairs[0])]) / 2
+        if self.power is not None:
+            scores = stacked(self.memory.repeat_and_activity_at(pairs), scores, self.power)
+        return key, scores
 
     def _at(self, key: Tensor) -> Tensor:
         scores = self._of_pairs(key)
@@ -107,7 +133,7 @@ class PairScores:
     def _of_pairs(self, key: Tensor) -> Tensor:
         """The scores of the groups that the pairs `key` [M] belong to."""
         source, target = self.group[key // self.nodes], self.group[key % self.nodes]
-        scores = self.source.new_empty(len(key))
+        scores = self.seen_score.new_empty(len(key))
         for first, block in self._table():
             here = (source >= first) & (source < first + len(block))
             scores[here] = block[source[here] - first, target[here]]
@@ -131,8 +157,14 @@ class PairScores:
     def _of_groups(self, groups: Tensor) -> Iterator[Tensor]:
         """Scores [a, G] of source groups against all groups, as many at once as fit a block."""
         for part in groups.split(max(1, BLOCK // (len(self.size) * self.head.first.out_features))):
-            features = None if self.memory is None else self._unseen(part)
-            yield odds(self.head.meet(self.source[part, None], self.target, features))
+            features = self._unseen(part) if self.head.features else None
+            scores = odds(self.head.meet(self.source[part, None], self.target, features))
+            yield scores if self.power is None else self._on_activity(part, scores, self.power)
+
+    def _on_activity(self, groups: Tensor, scores: Tensor, power: float) -> Tensor:
+        assert self.memory is not None
+        activity = self.memory.activity_of_all_history(self.member[groups, None], self.member)
+        return stacked(activity, scores, power)
 
     def _unseen(self, groups: Tensor) -> Tensor:
         assert self.memory is not None
@@ -143,6 +175,11 @@ class PairScores:
 def odds(logits: Tensor) -> Tensor:
     """Log-odds [...] of the second class from logits [..., 2]."""
     return logits[..., 1] - logits[..., 0]
+
+
+def stacked(rule: Tensor, log_odds: Tensor, power: float) -> Tensor:
+    """A rule's score times the odds to a power, [...]; the rule itself where the power is 0."""
+    return rule * (power * log_odds.double()).exp()
 
 
 def _rows_of(key: Tensor, rows: Tensor, nodes: int) -> tuple[Tensor, Tensor]:

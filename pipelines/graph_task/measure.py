@@ -13,17 +13,15 @@ from pipelines.graph_task.frames import Frames
 from pipelines.graph_task.network import GraphNetwork
 from pipelines.graph_task.prepare import Prepared
 
+POWERS = (0.0, 0.03, 0.1, 0.3, 1.0)  # of the odds of a stacked network; 0 is the rule alone
+
 
 def link_scores(
     network: GraphNetwork, frames: Frames, prepared: Prepared, samples: range
 ) -> Iterator[tuple[int, PairScores, LinkMemory]]:
     """For each sample the scores of all pairs, and the memory of what was seen until then (of the moment alone)."""
     for (sample, h), memory in zip(network.judged(frames, samples), prepared.memories(samples), strict=True):
-        yield (
-            sample,
-            PairScores(network.pair_head(), h, frames[sample].place, memory if network.reads_memory else None),
-            memory,
-        )
+        yield sample, network.pair_scores(h, frames[sample].place, memory), memory
 
 
 @torch.no_grad()
@@ -56,7 +54,20 @@ def class_counts(network: GraphNetwork, frames: Frames, prepared: Prepared, samp
 
 def selection_score(network: GraphNetwork, frames: Frames, prepared: Prepared, samples: range) -> float:
     """What the epoch is chosen by: MAP of links, F1 of the rare class."""
+    if network.is_stacked:
+        return choose_power(network, frames, prepared, samples)
     if prepared.is_about_links:
         return mean_average_precision(network, frames, prepared, samples)
     found = class_metrics(class_counts(network, frames, prepared, samples), minority=prepared.minority).minority_f1
     return 0.0 if math.isnan(found) else found
+
+
+def choose_power(network: GraphNetwork, frames: Frames, prepared: Prepared, samples: range) -> float:
+    """Give a stacked network the power with the best MAP, of equal ones the smallest, and give back that MAP."""
+    found = {}
+    for power in POWERS:
+        network.power.fill_(power)
+        found[power] = mean_average_precision(network, frames, prepared, samples)
+    best = max(POWERS, key=found.__getitem__)  # the first of equal ones
+    network.power.fill_(best)
+    return found[best]

@@ -7,8 +7,9 @@ from torch import Tensor, nn
 
 from models.evolvegcn import EvolveGCN, EvolveGCNSettings
 from models.graph_comparators import GCNGRU, StaticGCN
-from models.link_memory import FEATURES
+from models.link_memory import FEATURES, LinkMemory
 from models.pair_head import NodeHead, PairHead
+from models.pair_scores import PairScores
 from pipelines.graph_task.frames import Frames
 from pipelines.graph_task.spec import EvolvingModel, GraphModel, StaticModel
 
@@ -21,8 +22,11 @@ Encoder = EvolveGCN | StaticGCN | GCNGRU
 class GraphNetwork(nn.Module):
     """`inputs` node features; `directed` graphs have two convolutions, along the edges and against them.
 
-    The head is one of pairs, or of nodes where these have `node_classes`.
+    The head is one of pairs, or of nodes where these have `node_classes`. A stacked network has one number more,
+    `power`, which validation chooses and no gradient reaches.
     """
+
+    power: Tensor
 
     def __init__(
         self, model: GraphModel, inputs: int, *, window: int, directed: bool, node_classes: int | None = None
@@ -36,7 +40,9 @@ class GraphNetwork(nn.Module):
         else:
             self.head = NodeHead(self.encoder.width, model.head, node_classes)
         self.carries = isinstance(model, EvolvingModel) and model.policy == "carry"
-        self.reads_memory = model.pair_memory
+        self.reads_memory, self.is_stacked, self.directed = model.pair_memory, model.stacked, directed
+        if self.is_stacked:
+            self.register_buffer("power", torch.zeros((), dtype=torch.float64))
         self.is_local = model.name != "gcn_gru"
         self.window = 1 if model.name == "gcn" else window
 
@@ -78,6 +84,12 @@ class GraphNetwork(nn.Module):
             h, state = self.encoder(frames.window(step, 1), state, policy="stream")
             if step in samples:
                 yield step, h
+
+    def pair_scores(self, h: Tensor, place: Tensor, memory: LinkMemory) -> PairScores:
+        """Of all pairs, from the embeddings of a frame and what was seen until then."""
+        if not self.is_stacked:
+            return PairScores(self.pair_head(), h, place, memory if self.reads_memory else None)
+        return PairScores(self.pair_head(), h, place, memory, power=float(self.power), both_ways=not self.directed)
 
     def _window(self, frames: Frames, sample: int) -> Tensor:
         h, _ = self.encoder(frames.window(sample, self.window))

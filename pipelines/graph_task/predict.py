@@ -51,8 +51,9 @@ def predict(artefact: GraphArtefact, snapshots: Snapshots) -> pl.DataFrame:
         memory.update(snapshot.nodes[snapshot.edge_index])
     place = frames[last].place
     if isinstance(artefact.task, LinkTask):
-        scores = PairScores(network.pair_head(), h, place, memory if network.reads_memory else None)
-        return _named(snapshots, *best_new_pairs(scores, memory, artefact.task.top, is_directed=snapshots.is_directed))
+        scores = network.pair_scores(h, place, memory)
+        pairs, found = best_new_pairs(scores, memory, artefact.task.top, is_directed=snapshots.is_directed)
+        return _named(snapshots, pairs, found / (1 + found) if network.is_stacked else found.sigmoid())
     pairs = snapshots[last].nodes[snapshots[last].edge_index]
     logits = network.logits(h, place[pairs], memory.features(pairs) if network.reads_memory else None)
     shares = logits.softmax(1)
@@ -83,7 +84,7 @@ def best_new_pairs(scores: PairScores, memory: LinkMemory, count: int, *, is_dir
         ways = {tuple(sorted(divmod(-p, nodes))): (s, p) for s, p in reversed(best)}
         best = sorted(ways.values(), reverse=True)[:count]
     key = torch.tensor([-p for _, p in best], dtype=torch.int64)
-    return torch.stack([key // nodes, key % nodes]), torch.tensor([s for s, _ in best]).sigmoid()
+    return torch.stack([key // nodes, key % nodes]), torch.tensor([s for s, _ in best])
 
 
 def _shares_of_nodes(artefact: GraphArtefact, snapshots: Snapshots, shares: Tensor) -> pl.DataFrame:

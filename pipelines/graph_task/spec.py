@@ -139,6 +139,21 @@ class GraphModelBase(Table):
         None, ge=1, description="larger degrees count as this; the largest of training by default"
     )
     pair_memory: bool = Field(False, description="the head also reads what is remembered of a pair of nodes")
+    stacked: bool = Field(
+        False,
+        description="scores of links are the rule repeat_and_activity times the network's odds to a power that "
+        "validation chooses, 0 (the rule alone) among them; needs pair_memory",
+    )
+
+    @model_validator(mode="after")
+    def memory_to_stack_on(self) -> Self:
+        if self.stacked and not self.pair_memory:
+            raise ValueError("stacked needs pair_memory = true: the network corrects what the memory's rule says")
+        return self
+
+    @property
+    def suffix(self) -> str:
+        return "+rule" if self.stacked else "+memory" if self.pair_memory else ""
 
 
 class EvolvingModel(GraphModelBase):
@@ -164,7 +179,7 @@ class EvolvingModel(GraphModelBase):
 
     @property
     def label(self) -> str:
-        return f"evolvegcn-{self.variant.lower()}" + ("+memory" if self.pair_memory else "")
+        return f"evolvegcn-{self.variant.lower()}{self.suffix}"
 
 
 class StaticModel(GraphModelBase):
@@ -174,7 +189,7 @@ class StaticModel(GraphModelBase):
 
     @property
     def label(self) -> str:
-        return self.name + ("+memory" if self.pair_memory else "")
+        return self.name + self.suffix
 
 
 GraphModel = Annotated[EvolvingModel | StaticModel, Field(discriminator="name")]
@@ -264,6 +279,8 @@ class GraphSpec(Experiment):
         given = self.data.nodes.columns.features if self.data.nodes else []
         if self.model.features == "given" and not given:
             raise ValueError("model.features 'given' needs data.nodes.columns.features, which names none")
+        if self.model.stacked and not isinstance(self.task, LinkTask):
+            raise ValueError("model.stacked is of links alone: no rule tells the classes of edges; leave it out")
         metrics = ("map", "mrr") if isinstance(self.task, LinkTask) else ("minority_f1", "micro_f1")
         if self.registry.metric not in ("auto", *metrics):
             raise ValueError(f"registry.metric {self.registry.metric!r} is none of this task's: {', '.join(metrics)}")

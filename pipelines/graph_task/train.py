@@ -120,6 +120,19 @@ def usual_weights(prepared: Prepared) -> list[float]:
     return [rare if number == prepared.minority else other for number in range(len(prepared.classes))]
 
 
+def with_seen(target: Labelled, memory: LinkMemory) -> Labelled:
+    """The pairs of `target` and all that were seen before and are not among them, as pairs without a link.
+
+    Pairs drawn at random were hardly ever linked: next to them alone, a network learns that a pair seen before comes
+    again, which the rule knows, and not which of them.
+    """
+    nodes, seen = memory.nodes, memory.seen_pairs()
+    known = target.members[0] * nodes + target.members[1]
+    others = seen[:, ~torch.isin(seen[0] * nodes + seen[1], known)]
+    none = torch.zeros(others.shape[1], dtype=torch.int64)
+    return Labelled(torch.cat([target.members, others], dim=1), torch.cat([target.label, none]))
+
+
 class Lesson(NamedTuple):
     """One sample to learn from."""
 
@@ -209,6 +222,8 @@ class Run:
 
     def _lesson(self, sample: int, h: Tensor, memory: LinkMemory | None) -> Lesson:
         target = self._target(sample)
+        if self.network.is_stacked and memory is not None:
+            target = with_seen(target, memory)
         features = None if memory is None else memory.features(target.members)  # now: the memory goes on to later steps
         return Lesson(h, self.frames[sample].place, target, features)
 

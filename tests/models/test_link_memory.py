@@ -118,3 +118,9 @@ def test_random_scores_are_uniform_and_another_seed_gives_others() -> None:
 def test_an_id_that_is_no_node_is_refused() -> None:
     with pytest.raises(ValueError, match="nodes 0 to 7 but there are 7"):
         LinkMemory(N).update(torch.tensor([[0], [7]]))
+
+
+@given(steps=st.integers(0, 20), seed=st.integers(0, 99))
+def test_repeat_and_activity_of_pairs_alone_is_that_of_whole_rows_bit_for_bit(steps: int, seed: int) -> None:
+    memory, pairs = remembered(stream(steps, seed)), torch.cartesian_prod(torch.arange(N), torch.arange(N)).T
+    assert torch.equal(memory.repeat_and_activity_at(pairs).view(N, N), memory.repeat_and_activity(torch.arange(N)))

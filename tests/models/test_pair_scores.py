@@ -73,3 +73,47 @@ def test_equal_nodes_form_one_group_unless_their_activity_differs():
     head, h, place, memory, _ = case(3, remembers=True)
     assert len(PairScores(PairHead(3, 5), h, place).size) == len(h[place].unique(dim=0))
     assert len(PairScores(head, h, place, memory).size) > len(h[place].unique(dim=0))
+
+
+@settings(deadline=None)
+@given(seed=st.integers(0, 99), power=st.sampled_from([0.0, 0.3, 1.0]), both_ways=st.booleans())
+@torch.no_grad()
+def test_a_stacked_score_is_the_rule_times_the_odds_to_the_power(seed, power, both_ways):
+    head, h, place, memory, links = case(seed, remembers=True)
+    log_odds = one_by_one(head, h, place, memory).double()
+    if both_ways:
+        seen = torch.zeros(N, N, dtype=torch.bool).index_put_(tuple(memory.seen_pairs()), torch.tensor(True))
+        log_odds = torch.where(seen, (log_odds + log_odds.T) / 2, log_odds)
+    rule = memory.repeat_and_activity(torch.arange(N))
+    scores = PairScores(head, h, place, memory, power=power, both_ways=both_ways)
+    torch.testing.assert_close(scores(torch.arange(N)), rule * log_odds.exp() ** power, rtol=1e-5, atol=0)
+    torch.testing.assert_close(scores.at(links), scores(torch.arange(N))[links[0], links[1]], rtol=0, atol=0)
+
+
+@settings(deadline=None)
+@given(seed=st.integers(0, 99))
+@torch.no_grad()
+def test_at_power_zero_the_score_is_the_rule_to_the_last_bit(seed):
+    head, h, place, memory, links = case(seed, remembers=True)
+    scores = PairScores(head, h, place, memory, power=0.0, both_ways=True)
+    rule = memory.repeat_and_activity(torch.arange(N))
+    assert torch.equal(scores(torch.arange(N)), rule)
+    links = links[:, (links[0] * N + links[1]).argsort()]
+    own = rule[links[0], links[1], None]
+    above, tied = scores.rank(links)
+    assert torch.equal(above, (rule[links[0]] > own).sum(1))
+    assert torch.equal(tied, (rule[links[0]] == own).sum(1))
+
+
+@torch.no_grad()
+def test_a_link_without_a_direction_has_one_score_both_ways():
+    head, h, place, _, links = case(3, remembers=True)
+    memory = LinkMemory(N)
+    memory.update(torch.cat([links, links.flip(0)], dim=1))
+    pairs = memory.seen_pairs()
+    one, each = (PairScores(head, h, place, memory, power=1.0, both_ways=both) for both in (True, False))
+    shared = memory.repeat_and_activity_at(pairs) == memory.repeat_and_activity_at(pairs.flip(0))
+    alike = pairs[:, shared & (pairs[0] != pairs[1])]
+    assert alike.shape[1] > 0
+    assert torch.equal(one.at(alike), one.at(alike.flip(0)))
+    assert not torch.equal(each.at(alike), each.at(alike.flip(0)))

@@ -8,17 +8,21 @@ import pytest
 import torch
 
 from data.snapshot_store import SnapshotSet
+from models.link_memory import LinkMemory
 from models.negatives import Negatives
 from pipelines.errors import RegistryError, SpecError
 from pipelines.graph_task import train as training
 from pipelines.graph_task.artefact import GraphArtefact, describe_artefact, load_artefact, save_artefact
+from pipelines.graph_task.evaluate import by_rules
 from pipelines.graph_task.experiment import Trained, enrol, forecast, outlook, train
 from pipelines.graph_task.ingest import ingest_or_reuse
+from pipelines.graph_task.measure import POWERS, mean_average_precision
 from pipelines.graph_task.predict import predict
-from pipelines.graph_task.prepare import prepare
+from pipelines.graph_task.prepare import Labelled, prepare
 from pipelines.graph_task.report import page
 from pipelines.graph_task.spec import GraphSpec
 from pipelines.graph_task.train import fit
+from pipelines.link_metrics import mean_over_steps
 from pipelines.registry import client, fetch_forecaster, require_kind, versions
 from pipelines.serving.champions import all_versions, load
 from pipelines.serving.failures import Refusal
@@ -104,6 +108,7 @@ def test_the_outlook_names_the_ranges(graph_spec: Make, friends: SnapshotSet) ->
         {},
         {"variant": "O", "rnn": "lstm", "remedy": "residual", "root": True, "skip": True},
         {"variant": "H", "policy": "carry", "pair_memory": True},
+        {"variant": "H", "pair_memory": True, "stacked": True},
         {"name": "gcn", "symmetric": True},
         {"name": "gcn_gru", "features": "log_degree"},
     ],
@@ -151,13 +156,22 @@ def test_a_damaged_run_is_trained_anew(home: Path, graph_spec: Make, friends: Sn
     assert not fit(prepared, spec.model, spec.training, folder=home / "runs", say=QUIET).reused
 
 
-@pytest.mark.parametrize(("memory", "sampling"), [(False, "uniform"), (False, "smart"), (True, "smart")])
+@pytest.mark.parametrize(
+    ("memory", "sampling"),
+    [
+        ({}, "uniform"),
+        ({}, "smart"),
+        ({"pair_memory": True}, "smart"),
+        ({"pair_memory": True, "stacked": True}, "smart"),
+    ],
+    ids=str,
+)
 @pytest.mark.parametrize("policy", ["reset", "carry"])
 def test_what_comes_after_the_validation_range_changes_no_weight(
-    home: Path, graph_spec: Make, policy: str, memory: bool, sampling: str
+    home: Path, graph_spec: Make, policy: str, memory: dict, sampling: str
 ) -> None:
     """The first test target is the first step that training must not see: neither its links, nor its new nodes."""
-    spec = graph_spec(model={"policy": policy, "pair_memory": memory}, training={"sampling": sampling, "epochs": 4})
+    spec = graph_spec(model={"policy": policy, **memory}, training={"sampling": sampling, "epochs": 4})
     dataset, _ = ingest_or_reuse(spec, say=QUIET)
     prepared = prepare(spec, dataset)
     straight = fit(prepared, spec.model, spec.training, folder=home / "a", say=QUIET)
@@ -218,3 +232,43 @@ def test_a_range_without_anything_to_tell_is_refused_before_training(home: Path,
 def test_class_weights_must_weigh_something(graph_spec: Make) -> None:
     with pytest.raises(SpecError, match="class_weights: .*0 or more"):
         graph_spec(training={"class_weights": [-1.0, 1.0]})
+
+
+def test_a_stacked_network_is_never_behind_the_rule_in_validation(home: Path, graph_spec: Make) -> None:
+    spec = graph_spec(model={"pair_memory": True, "stacked": True}, training={"epochs": 3})
+    dataset, _ = ingest_or_reuse(spec, say=QUIET)
+    prepared = prepare(spec, dataset)
+    fitted = fit(prepared, spec.model, spec.training, folder=home / "runs", say=QUIET)
+    frames, validation = prepared.frames(spec.model, is_local=True), prepared.ranges.validation
+    reached = mean_average_precision(fitted.network, frames, prepared, validation)
+    assert reached == fitted.history.epochs["validation_score"].max()
+    found = {}
+    for power in POWERS:
+        fitted.network.power.fill_(power)
+        found[power] = mean_average_precision(fitted.network, frames, prepared, validation)
+    assert reached == max(found.values())
+    rule = mean_over_steps(by_rules(prepared, validation, ["repeat_and_activity"])["repeat_and_activity"])
+    assert found[0] == pytest.approx(rule.mean_average_precision, abs=1e-12)
+
+
+def test_a_stacked_network_keeps_its_power_in_its_files(home: Path, graph_spec: Make) -> None:
+    spec = graph_spec(model={"pair_memory": True, "stacked": True}, task={"top": 9})
+    dataset, _ = ingest_or_reuse(spec, say=QUIET)
+    work = train(spec, dataset, say=QUIET)
+    network = work.evaluated.fitted.network
+    network.power.fill_(0.3)  # whatever validation chose
+    artefact = stored(home, spec, work)
+    assert float(artefact.network.power) == 0.3
+    frame = predict(artefact, dataset.snapshots)
+    network.power.fill_(0.0)
+    assert not predict(stored(home, spec, work), dataset.snapshots).equals(frame)
+    assert frame["score"].is_between(0, 1).all()
+
+
+def test_a_stacked_network_learns_from_the_pairs_that_were_seen_and_did_not_come_again() -> None:
+    memory = LinkMemory(4)
+    memory.update(torch.tensor([[0, 1, 2], [1, 0, 3]]))
+    target = Labelled(torch.tensor([[0, 1], [1, 3]]), torch.tensor([1, 0]))
+    found = training.with_seen(target, memory)
+    assert found.members.T.tolist() == [[0, 1], [1, 3], [1, 0], [2, 3], [3, 2]]
+    assert found.label.tolist() == [1, 0, 0, 0, 0]

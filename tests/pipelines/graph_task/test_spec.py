@@ -40,6 +40,7 @@ NODES: dict[str, Any] = {
         ({"model": {"name": "gcn", "variant": "O"}}, "x.toml: model.variant: unknown key"),
         ({"model": {"name": "lstm"}}, "x.toml: model.name: 'lstm' is not allowed; allowed: evolvegcn, gcn, gcn_gru"),
         ({"model": {"rnn": "lstm", "remedy": "closed_gate"}}, "choose remedy 'residual' or 'keep_norm'"),
+        ({"model": {"stacked": True}}, "stacked needs pair_memory = true"),
         ({"task": {"kind": "edge_labels"}}, "data.columns.label is missing"),
         ({"task": {"kind": "node_labels"}}, "data.nodes.columns.label is missing"),
         (NODES | {"data": {"nodes": {"files": "n.csv", "columns": {"features": ["a"]}}}}, "columns.label is missing"),
@@ -75,3 +76,8 @@ def test_what_a_task_is_compared_by_follows_from_the_task(graph_spec: Callable[.
 @pytest.mark.parametrize("name", ["uci-links", "as733-links"])
 def test_bundled_specs_of_edges_are_graphs(name: str) -> None:
     assert isinstance(load_spec(name), GraphSpec)
+
+
+def test_classes_of_edges_have_no_rule_to_stack_on(graph_spec: Callable[..., GraphSpec]) -> None:
+    with pytest.raises(SpecError, match="model.stacked is of links alone"):
+        graph_spec(task={"kind": "edge_labels"}, model={"pair_memory": True, "stacked": True})
