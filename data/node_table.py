@@ -7,6 +7,7 @@ UNLABELLED. Of several rows of a node at a step the first of the file counts.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -82,22 +83,11 @@ def add_node_table(
         rows = scan_all(files, columns.names(), has_header=has_header)
         schema = rows.collect_schema()
         judged = _judge(rows, columns, graph, times, labels)
-        counted = dict(judged.group_by(REASON).len().collect(engine="streaming").iter_rows())
-        told = _told(judged, columns)
-        first = told.filter(pl.struct(STEP, NODE).is_first_distinct())
-        later = told.join(first.select(ROW), on=ROW, how="anti").head(quarantine_examples)[ROW]
-        judged = judged.with_columns(
-            pl.when(pl.col(ROW).is_in(later.implode())).then(pl.lit(SECOND_ROW)).otherwise(REASON).alias(REASON)
-        )
-        counted[SECOND_ROW] = len(told) - len(first)
-        shown = gather_examples(
-            judged, REASON, [r for r in REASONS if counted.get(r)], schema.names(), quarantine_examples
-        )
-    rejections = Rejections({reason: counted.get(reason, 0) for reason in REASONS}, shown)
+        first, rejections = _count(judged, columns, schema.names(), quarantine_examples)
     rows_read = len(first) + sum(rejections.counts.values())
     require_few_besides(NO_EDGE, rejections, rows_read, max_rejected_share)
     return IngestedSnapshots(
-        snapshots=_with_nodes(graph.snapshots, first.drop(ROW), columns, labels),
+        snapshots=_with_nodes(graph.snapshots, first, columns, labels),
         moments=graph.moments,
         rows_read=graph.rows_read + rows_read,
         rows_used=graph.rows_used + len(first),
@@ -165,6 +155,21 @@ def _is_wrong(cell: pl.Expr, dtype: pl.DataType) -> pl.Expr:
 # ---------------------------------------------------------------- rows to snapshots
 
 
+def _count(
+    judged: pl.LazyFrame, columns: NodeColumns, shown: Sequence[str], examples: int
+) -> tuple[pl.DataFrame, Rejections]:
+    """The first row of each node at a step, and what became of the others."""
+    counted = dict(judged.group_by(REASON).len().collect(engine="streaming").iter_rows())
+    told = _told(judged, columns)
+    first = told.filter(pl.struct(STEP, NODE).is_first_distinct())
+    later = told.join(first.select(ROW), on=ROW, how="anti").head(examples)[ROW].implode()
+    counted[SECOND_ROW] = len(told) - len(first)
+    reason = pl.when(pl.col(ROW).is_in(later)).then(pl.lit(SECOND_ROW)).otherwise(REASON)
+    occurring = [reason for reason in REASONS if counted.get(reason)]
+    found = gather_examples(judged.with_columns(reason.alias(REASON)), REASON, occurring, shown, examples)
+    return first.drop(ROW), Rejections({reason: counted.get(reason, 0) for reason in REASONS}, found)
+
+
 def _told(judged: pl.LazyFrame, columns: NodeColumns) -> pl.DataFrame:
     """The rows that count in the order of the file, and those after the first of a node at a step."""
     counting = judged.filter(pl.col(REASON).is_null())
@@ -180,34 +185,34 @@ def _with_nodes(snapshots: Snapshots, told: pl.DataFrame, columns: NodeColumns, 
         STEP,
         pl.col(NODE).cast(pl.Enum(names)).to_physical().cast(pl.Int64),
         pl.col(CLASS).cast(pl.Enum(classes)).to_physical().cast(pl.Int64).fill_null(UNLABELLED),
-        *columns.features,
+        *(pl.col(name).fill_null(np.nan) for name in columns.features),
     ).sort(STEP, NODE)
-    ids, label = rows[NODE].to_numpy(), rows[CLASS].to_numpy()
-    x = (
-        np.stack([rows[name].fill_null(np.nan).to_numpy() for name in columns.features], axis=1)
-        if columns.features
-        else None
-    )
     bounds = np.searchsorted(rows[STEP].to_numpy(), np.arange(len(snapshots) + 1))
-    steps = []
-    for step, snapshot in enumerate(snapshots):
-        part = slice(None) if columns.time is None else slice(bounds[step], bounds[step + 1])
-        nodes = snapshot.nodes.numpy()
-        grown = _grown(snapshot, nodes if columns.time is None else np.union1d(nodes, ids[part]))
-        steps.append(
-            replace(
-                grown,
-                x=None if x is None else _at(grown, ids[part], x[part], np.nan),
-                node_label=None if columns.label is None else _at(grown, ids[part], label[part], UNLABELLED),
-            )
-        )
+    if columns.time is None:
+        steps = [_told_of(snapshot, rows, columns) for snapshot in snapshots]
+    else:
+        parts = [rows[first:last] for first, last in pairwise(bounds)]
+        grown = [_grown(snapshot, part[NODE].to_numpy()) for snapshot, part in zip(snapshots, parts, strict=True)]
+        steps = [_told_of(snapshot, part, columns) for snapshot, part in zip(grown, parts, strict=True)]
     return replace(snapshots, steps=tuple(steps), names=names, features=columns.features, classes=classes)
 
 
-def _grown(snapshot: Snapshot, nodes: np.ndarray) -> Snapshot:
-    """The same edges among more nodes, ascending ids [n], of which the snapshot's are some."""
+def _grown(snapshot: Snapshot, more: np.ndarray) -> Snapshot:
+    """The same edges among the nodes of the snapshot and the global ids `more`."""
+    nodes = np.union1d(snapshot.nodes.numpy(), more)
     place = torch.from_numpy(np.searchsorted(nodes, snapshot.nodes.numpy()))
     return replace(snapshot, nodes=torch.from_numpy(nodes), edge_index=place[snapshot.edge_index])
+
+
+def _told_of(snapshot: Snapshot, rows: pl.DataFrame, columns: NodeColumns) -> Snapshot:
+    """The snapshot with what `rows`, by ascending ids, say of its nodes."""
+    features = rows.select(columns.features).to_numpy() if columns.features else None
+    ids, label = rows[NODE].to_numpy(), rows[CLASS].to_numpy()
+    return replace(
+        snapshot,
+        x=None if features is None else _at(snapshot, ids, features, np.nan),
+        node_label=None if columns.label is None else _at(snapshot, ids, label, UNLABELLED),
+    )
 
 
 def _at(snapshot: Snapshot, ids: np.ndarray, values: np.ndarray, missing: float) -> torch.Tensor:

@@ -62,11 +62,11 @@ def test_a_row_tells_of_its_node_at_its_step_and_a_node_without_an_edge_is_there
 
 
 def test_edges_stay_what_they_were_among_more_nodes(read):
-    rows = "".join(f"{node},{time},x,1\n" for node in ("0", "zz", "b5") for time in (10, 25, 30, 49))
+    rows = "".join(f"{node},{time},x,1\n" for node in ("0", "zz", "b5", "a") for time in (10, 25, 30, 49))
     grown = read("node,time,label,size\n" + rows).snapshots
     ends = [[(grown.names[u], grown.names[v]) for u, v in graph.nodes[graph.edge_index].T.tolist()] for graph in grown]
     assert ends == [[("a", "b")], [("b", "c")], [], [("a", "c")]]
-    assert grown.node_counts().tolist() == [5, 5, 3, 5]
+    assert grown.node_counts().tolist() == [5, 6, 4, 5]
     assert grown.names == ("a", "b", "c", "0", "b5", "zz")  # ids of the edges' nodes don't move
 
 
