@@ -16,12 +16,12 @@ from pipelines.graph_task.artefact import GraphArtefact, describe_artefact, load
 from pipelines.graph_task.evaluate import by_rules
 from pipelines.graph_task.experiment import Trained, enrol, forecast, outlook, train
 from pipelines.graph_task.ingest import ingest_or_reuse
-from pipelines.graph_task.measure import POWERS, mean_average_precision
+from pipelines.graph_task.measure import POWERS, choose_power, mean_average_precision
 from pipelines.graph_task.predict import predict
 from pipelines.graph_task.prepare import Labelled, prepare
 from pipelines.graph_task.report import page
 from pipelines.graph_task.spec import GraphSpec
-from pipelines.graph_task.train import fit
+from pipelines.graph_task.train import fit, new_network
 from pipelines.link_metrics import mean_over_steps
 from pipelines.registry import client, fetch_forecaster, require_kind, versions
 from pipelines.serving.champions import all_versions, load
@@ -272,3 +272,21 @@ def test_a_stacked_network_learns_from_the_pairs_that_were_seen_and_did_not_come
     found = training.with_seen(target, memory)
     assert found.members.T.tolist() == [[0, 1], [1, 3], [1, 0], [2, 3], [3, 2]]
     assert found.label.tolist() == [1, 0, 0, 0, 0]
+
+
+def test_odds_that_mislead_get_the_power_zero(home: Path, graph_spec: Make) -> None:
+    spec = graph_spec(model={"pair_memory": True, "stacked": True})
+    prepared = prepare(spec, ingest_or_reuse(spec, say=QUIET)[0])
+    network = new_network(prepared, spec.model).eval()
+    with torch.no_grad():  # the log-odds are minus 9 times log(1 + repeat), the first feature of a pair
+        for part in network.head.parameters():
+            part.zero_()
+        network.head.first.weight[0, -network.head.features] = 1
+        network.head.last.weight[1, 0] = -9
+    frames = prepared.frames(spec.model, is_local=True)
+    reached = choose_power(network, frames, prepared, prepared.ranges.validation)
+    rule = mean_over_steps(
+        by_rules(prepared, prepared.ranges.validation, ["repeat_and_activity"])["repeat_and_activity"]
+    )
+    assert float(network.power) == 0
+    assert reached == pytest.approx(rule.mean_average_precision, abs=1e-12)
