@@ -9,16 +9,15 @@ as other work on the machine adds to the latter alone. Reads peak memory from /p
 """
 
 import argparse
-import ctypes
 import gc
 import importlib.util
 import time
 from collections.abc import Callable
 from itertools import product
-from pathlib import Path
 from statistics import median
 
 import torch
+from peak_memory import peak_memory
 from torch import Tensor, nn
 from torch.nn import functional
 from torch_geometric.nn import GCNConv
@@ -191,21 +190,6 @@ def milliseconds(steps: dict[tuple[str, str], Step], repeats: int) -> dict[tuple
         if turn >= WARM_UPS:
             found[way].append(taken)
     return {way: (median(clock for clock, _ in each), median(cpu for _, cpu in each)) for way, each in found.items()}
-
-
-def peak_memory(step: Step) -> float:
-    """MiB beyond what the process held before, at its highest."""
-    ctypes.CDLL("libc.so.6").malloc_trim(0)  # or what an earlier step has freed would hide what this one takes
-    Path("/proc/self/clear_refs").write_text("5")  # the highest so far becomes the present
-    before = resident("VmRSS")
-    step()
-    return (resident("VmHWM") - before) / 1024
-
-
-def resident(field: str) -> int:
-    """KiB of this process."""
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return next(int(line.split()[1]) for line in lines if line.startswith(f"{field}:"))
 
 
 def main() -> None:

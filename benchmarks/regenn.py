@@ -10,7 +10,6 @@ each network apart. `speed` reads peak memory from /proc and so needs Linux.
 """
 
 import argparse
-import ctypes
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -22,6 +21,7 @@ from typing import get_args
 
 import numpy as np
 import torch
+from peak_memory import peak_memory
 from torch import Tensor
 
 from data.splits import sample_starts
@@ -399,21 +399,6 @@ def one_step(samples: int) -> Callable[[], None]:
         network(x, mask, torch.zeros(1, 2 * STEPS, 3)).square().mean().backward()
 
     return step
-
-
-def peak_memory(step: Callable[[], None]) -> float:
-    """MiB beyond what the process held before, at its highest."""
-    ctypes.CDLL("libc.so.6").malloc_trim(0)  # or what an earlier step has freed would hide what this one takes
-    Path("/proc/self/clear_refs").write_text("5")  # the highest so far becomes the present
-    before = resident("VmRSS")
-    step()
-    return (resident("VmHWM") - before) / 1024
-
-
-def resident(field: str) -> int:
-    """KiB of this process."""
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return next(int(line.split()[1]) for line in lines if line.startswith(f"{field}:"))
 
 
 def gigaflops(samples: int) -> float:

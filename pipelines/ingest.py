@@ -12,13 +12,14 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import polars as pl
 import polars.selectors as cs
 
 from data import bundled, store
 from data.dataset import DataSet, Ingested, Manifest, Rejections
+from data.edge_events import IngestedSnapshots
 from data.errors import StoreProblem, TooManyRejected
 from data.od import OdColumns, read_od
 from data.series import read_long, read_wide
@@ -34,6 +35,7 @@ from pipelines.fingerprint import code_fingerprint
 from pipelines.spec import Data, Experiment, LongData, OdData, Spec, TripData, WideData
 
 Say = Callable[[str], None]
+R = TypeVar("R", Ingested, IngestedSnapshots)
 
 
 def ingest(spec: Spec, *, fresh: bool = False, say: Say = print) -> DataSet:
@@ -51,7 +53,7 @@ def ingest_or_reuse(spec: Spec, *, fresh: bool = False, say: Say = print) -> tup
     if not fresh and (stored := _stored(spec, sources, say)):
         return stored, True
     began = time.monotonic()
-    ingested = _read(spec, sources)
+    ingested = keeping_examples(spec, sources, lambda: _read(spec, sources))
     dataset = DataSet(ingested.panel, ingested.flows, _manifest(spec, sources, ingested))
     try:
         store.save(dataset, settings.datasets())
@@ -143,8 +145,13 @@ def _stored(spec: Spec, sources: Sources, say: Say) -> DataSet | None:
 
 
 def _read(spec: Spec, sources: Sources) -> Ingested:
+    return _with_edges(_read_kind(spec.data, sources), spec.data, sources)
+
+
+def keeping_examples(spec: Experiment, sources: Sources, read: Callable[[], R]) -> R:
+    """What `read` gives, its rejected rows kept to be looked at, also where there are too many of them."""
     try:
-        ingested = _with_edges(_read_kind(spec.data, sources), spec.data, sources)
+        ingested = read()
     except TooManyRejected as error:
         place = keep_examples(spec, sources, error.rejections)
         where = f"; examples are in {place}" if place else ""

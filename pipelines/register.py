@@ -80,12 +80,17 @@ def register(spec: Spec, dataset: DataSet, prepared: Prepared, evaluated: Evalua
             description=evaluated.backtest.protocol,
             model_id=model.model_id,
         )
+    return settle(store, entry, verdict, run_id=run.info.run_id)
+
+
+def settle(store: "MlflowClient", entry: "ModelVersion", verdict: Verdict, *, run_id: str) -> Registered:
+    """Crown a new version, or name it the challenger."""
     if verdict.is_champion:
-        crown(store, name, entry.version)
+        crown(store, entry.name, entry.version)
     else:
-        store.set_registered_model_alias(name, CHALLENGER, entry.version)
+        store.set_registered_model_alias(entry.name, CHALLENGER, entry.version)
     alias: Alias = CHAMPION if verdict.is_champion else CHALLENGER
-    return Registered(name, str(entry.version), alias, run.info.run_id, store.tracking_uri, verdict.reason)
+    return Registered(entry.name, str(entry.version), alias, run_id, store.tracking_uri, verdict.reason)
 
 
 def _verdict(

@@ -9,7 +9,7 @@ import pandas as pd
 
 from data import snapshot_store, store
 from data.edge_events import EventColumns, IngestedSnapshots, read_edge_events
-from data.errors import StoreProblem, TooManyRejected
+from data.errors import StoreProblem
 from data.node_table import LabelRules, NodeColumns, add_node_table
 from data.snapshot_store import SnapshotManifest, SnapshotSet
 from data.sources import find_files, sha256
@@ -17,7 +17,7 @@ from pipelines import settings
 from pipelines.errors import StoreError
 from pipelines.fingerprint import code_fingerprint
 from pipelines.graph_task.spec import EdgeData, GraphSpec
-from pipelines.ingest import Say, Sources, fate, keep_examples, portable_name, resolved
+from pipelines.ingest import Say, Sources, fate, keeping_examples, portable_name, resolved
 
 
 def ingest_or_reuse(spec: GraphSpec, *, fresh: bool = False, say: Say = print) -> tuple[SnapshotSet, bool]:
@@ -29,7 +29,7 @@ def ingest_or_reuse(spec: GraphSpec, *, fresh: bool = False, say: Say = print) -
     if not fresh and (stored := _stored(spec, sources, say)):
         return stored, True
     began = time.monotonic()
-    ingested = _read(spec, sources)
+    ingested = keeping_examples(spec, sources, lambda: _read(spec, sources))
     dataset = SnapshotSet(ingested.snapshots, _manifest(spec, sources, ingested))
     try:
         snapshot_store.save(dataset, settings.datasets())
@@ -88,14 +88,7 @@ def _stored(spec: GraphSpec, sources: Sources, say: Say) -> SnapshotSet | None:
 
 
 def _read(spec: GraphSpec, sources: Sources) -> IngestedSnapshots:
-    try:
-        ingested = _with_nodes(_read_edges(spec.data, sources), spec.data, sources)
-    except TooManyRejected as error:
-        place = keep_examples(spec, sources, error.rejections)
-        where = f"; examples are in {place}" if place else ""
-        raise TooManyRejected(f"{error}{where}", error.rejections) from None
-    keep_examples(spec, sources, ingested.rejections)
-    return ingested
+    return _with_nodes(_read_edges(spec.data, sources), spec.data, sources)
 
 
 def _read_edges(data: EdgeData, sources: Sources) -> IngestedSnapshots:

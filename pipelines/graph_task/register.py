@@ -21,8 +21,8 @@ from pipelines.graph_task.evaluate import Evaluated
 from pipelines.graph_task.gate import judge
 from pipelines.graph_task.prepare import Prepared
 from pipelines.graph_task.spec import GraphSpec
-from pipelines.register import KEY, environment_text, experiment_id, logging_to, new_version
-from pipelines.registry import CHALLENGER, CHAMPION, GRAPH, OURS, champion, client, crown, fetch_forecaster
+from pipelines.register import KEY, environment_text, experiment_id, logging_to, new_version, settle
+from pipelines.registry import CHALLENGER, CHAMPION, GRAPH, OURS, champion, client, fetch_forecaster
 from pipelines.results import Alias, Registered
 
 if TYPE_CHECKING:
@@ -74,12 +74,7 @@ def register(spec: GraphSpec, dataset: SnapshotSet, prepared: Prepared, evaluate
         tags=_tags(spec, dataset, evaluated, verdict),
         description=evaluated.backtest.protocol,
     )
-    if verdict.is_champion:
-        crown(store, name, entry.version)
-    else:
-        store.set_registered_model_alias(name, CHALLENGER, entry.version)
-    alias: Alias = CHAMPION if verdict.is_champion else CHALLENGER
-    return Registered(name, str(entry.version), alias, run_id, store.tracking_uri, verdict.reason)
+    return settle(store, entry, verdict, run_id=run_id)
 
 
 def _verdict(
