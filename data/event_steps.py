@@ -21,6 +21,11 @@ from data.regular import absolute_step, as_index, floor_to, regular_index
 RANK = "rank"
 CALENDAR = r"[1-9]\d*(m|h|d|w|mo|q|y)"
 MOST_STEPS = 1_000_000  # more is a stray time in a file more often than a long history
+TOO_LONG = "if one of these times is a mistake take its row out, otherwise take a longer interval"
+TOO_FINE = (
+    "take an interval that puts the events of a while into one step, such as '1h' or '1d'; where times are numbers say "
+    "what they count since 1970 with epoch = 's', 'ms' or 'us'"
+)
 SECOND = 1_000_000  # microseconds
 
 
@@ -54,23 +59,25 @@ def number_steps(moments: pl.Series, interval: str, timezone: str) -> tuple[np.n
     """
     if interval == RANK:
         distinct = moments.unique().sort()
+        _require_few(len(distinct), "steps, one for each distinct time,", distinct[0], distinct[-1], TOO_FINE)
         clock = pd.RangeIndex(len(distinct)) if distinct.dtype.is_float() else as_index(distinct, timezone)
         return distinct.search_sorted(moments).to_numpy(), clock
     first, last = cast(datetime, moments.min()), cast(datetime, moments.max())
     seconds = _seconds(interval)
     length = timedelta(seconds=seconds) if seconds else absolute_step(interval) or timedelta(days=1)
     count = (last - first) // length + 1
-    if count > MOST_STEPS:
-        raise DataError(
-            f"there would be {count:,} steps of {interval} from {first} to {last}, more than {MOST_STEPS:,}; "
-            "if one of these times is a mistake take its row out, otherwise take a longer interval"
-        )
+    _require_few(count, f"steps of {interval}", first, last, TOO_LONG)
     if seconds is None:
         index = regular_index(first, last, interval, timezone)
         return step_of(moments, index), index
     start, length_us = moments.dt.epoch("us").to_numpy(), seconds * SECOND
     whole = pl.Series(start.min() + np.arange(count) * length_us).cast(pl.Datetime("us", "UTC"))
     return (start - start.min()) // length_us, as_index(whole, timezone)
+
+
+def _require_few(count: int, steps: str, first: datetime | float, last: datetime | float, remedy: str) -> None:
+    if count > MOST_STEPS:
+        raise DataError(f"there would be {count:,} {steps} from {first} to {last}, more than {MOST_STEPS:,}; {remedy}")
 
 
 def step_moments(clock: pd.Index, moments: pl.Series) -> pl.Series:

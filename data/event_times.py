@@ -15,7 +15,6 @@ TIME, RESOLVED = OUR + "time", OUR + "resolved"
 MICROSECONDS = {"s": 1e6, "ms": 1e3, "us": 1.0}
 LAST_MICROSECOND = 250_000_000_000 * 1e6  # in the year 9892; calendars end with 9999
 SAMPLE = 1000
-EPOCH = r"^\d{9,}(\.\d+)?$"  # what seconds since 1970 look like
 
 Epoch = Literal["s", "ms", "us"]
 
@@ -33,7 +32,7 @@ def with_time(rows: pl.LazyFrame, column: str, times: EventTimes) -> pl.LazyFram
     """Adds TIME (an instant, or the number itself where only its rank counts), RESOLVED and REASON."""
     numbers = times.interval == RANK and times.epoch is None and _holds_numbers(rows, column)
     if times.epoch is None and not numbers:
-        _require_dates(rows, column)
+        _require_dates(rows, column, times.timezone)
         time = read_instants(rows, column, timezone=times.timezone)
         read, time = rows.with_columns(time.read.alias(TIME)), time.held_in(TIME)
         return read.with_columns(
@@ -76,17 +75,23 @@ def _sample(rows: pl.LazyFrame, column: str) -> pl.Series:
 
 
 def _holds_numbers(rows: pl.LazyFrame, column: str) -> bool:
+    """Whether most times are numbers; the rest are mistakes."""
     sample = _sample(rows, column)
     return sample.dtype.is_numeric() or (
-        sample.dtype == pl.String and sample.cast(pl.Float64, strict=False).null_count() == 0
+        sample.dtype == pl.String and sample.cast(pl.Float64, strict=False).null_count() <= len(sample) / 2
     )
 
 
-def _require_dates(rows: pl.LazyFrame, column: str) -> None:
-    sample = _sample(rows, column)
-    text = sample.cast(pl.String, strict=False).str.strip_chars()
-    if len(sample) and (sample.dtype.is_numeric() or text.str.contains(EPOCH).all()):
+def _require_dates(rows: pl.LazyFrame, column: str, timezone: str) -> None:
+    """Raises DataError where most times are numbers that are no dates, as the years 2019 and 20190301 are."""
+    sample = _sample(rows, column).alias(column)
+    numbers = sample.to_frame().filter(as_number(pl.col(column)).is_not_null())
+    if not sample.dtype.is_numeric() and len(numbers):
+        time = read_instants(numbers.lazy(), column, timezone=timezone)
+        numbers = numbers.filter(time.reason == UNPARSABLE)
+    if len(numbers) > len(sample) / 2:
         raise DataError(
-            f"column {column!r} holds numbers such as {text[0]}, not dates; say what they count since 1970 with "
-            "epoch = 's', 'ms' or 'us', or take interval = 'rank' where only their order counts"
+            f"column {column!r} holds numbers such as {numbers[column][0]}, not dates; say what they count since 1970 "
+            "with epoch = 's', 'ms' or 'us', or take interval = 'rank', one step a distinct number, where only their "
+            "order counts (ranks, epochs, steps)"
         )

@@ -99,9 +99,10 @@ def root(
 def init(
     path: Annotated[Path, typer.Argument(help="Where to write it.")] = Path("flockcast.toml"),
     kind: Annotated[
-        Literal["long", "wide", "trips", "od"],
+        Literal["long", "wide", "trips", "od", "edges"],
         typer.Option(
-            help="long: a row per series and time. wide: a column per series. trips, od: flows between zones."
+            help="long: a row per series and time. wide: a column per series. trips, od: flows between zones. "
+            "edges: a graph that changes, for tasks on its links and classes."
         ),
     ] = "long",
     data: Annotated[str, typer.Option(help="The data file or a glob of files, relative to the spec.")] = "data.csv",
@@ -110,14 +111,16 @@ def init(
 ) -> None:
     """Write a commented spec to start from."""
     from pipelines.errors import SpecError
-    from pipelines.spec import parse_spec
+    from pipelines.graph_task.template import graph_template
+    from pipelines.spec import parse_any
     from pipelines.template import spec_template
 
     if path.exists() and not force:
         raise SpecError(f"{path} exists; choose another name, or --force to overwrite it")
     name = _slug(path.stem if path.stem != "flockcast" else path.absolute().parent.name)
-    text = spec_template(kind, name=name, files=data, timezone=timezone, file=str(path))
-    parse_spec(tomllib.loads(text), folder=path.parent, called="init")  # a wrong time zone is told now, not later
+    given = {"name": name, "files": data, "timezone": timezone, "file": str(path)}
+    text = graph_template(**given) if kind == "edges" else spec_template(kind, **given)
+    parse_any(tomllib.loads(text), folder=path.parent, called="init")  # a wrong time zone is told now, not later
     try:
         path.write_text(text, encoding="utf-8")
     except OSError as error:

@@ -81,7 +81,7 @@ class PairScores:
         found = self._at(key)
         levels, links_at = found.unique(return_counts=True)  # ascending
         pairs_at = torch.zeros(len(levels), dtype=torch.float64, device=key.device)
-        size = self.size if known is None else torch.bincount(self.group[known], minlength=len(self.size))
+        size = self._size(known)
         for first, block in self._table():
             weight = size[first : first + len(block), None] * size
             pairs_at += _counted(block.flatten(), levels, weight.flatten().double())
@@ -90,17 +90,21 @@ class PairScores:
         precision = links_at.flip(0).cumsum(0) / pairs_at.flip(0).cumsum(0)
         return float((precision * links_at.flip(0)).sum() / links_at.sum())
 
-    def rank(self, links: Tensor) -> tuple[Tensor, Tensor]:
-        """For each of `links` [2, E], sorted by source, how many targets of its source score more, and as much: [E]."""
+    def rank(self, links: Tensor, known: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """For each of `links` [2, E], sorted by source, how many targets of its source score more, and as much: [E].
+
+        With `known` [K] among these targets alone, as in `average_precision`.
+        """
         key = links[0] * self.nodes + links[1]
+        size = self._size(known)
         own, source = self._at(key), self.group[links[0]]
         above, tied = (torch.zeros(len(key), dtype=torch.int64, device=key.device) for _ in range(2))
         for first, block in self._table():
             here = ((source >= first) & (source < first + len(block))).nonzero().flatten()
             for part in here.split(max(1, BLOCK // block.shape[1])):
                 rows = block[source[part] - first]  # [P, G]
-                above[part] = ((rows > own[part, None]) * self.size).sum(1)
-                tied[part] = ((rows == own[part, None]) * self.size).sum(1)
+                above[part] = ((rows > own[part, None]) * size).sum(1)
+                tied[part] = ((rows == own[part, None]) * size).sum(1)
         line, at = _rows_of(self.seen_key, links[0], self.nodes)  # a seen pair has its own score, not its group's
         for scores, sign in ((self.seen_score, 1), (self._of_pairs(self.seen_key), -1)):
             above.index_add_(0, line, sign * (scores[at] > own[line]).long())
@@ -110,6 +114,10 @@ class PairScores:
     def at(self, links: Tensor) -> Tensor:
         """The scores [E] of `links` [2, E]."""
         return self._at(links[0] * self.nodes + links[1])
+
+    def _size(self, known: Tensor | None) -> Tensor:
+        """How many nodes each group has, or how many of the known ones: [G]."""
+        return self.size if known is None else torch.bincount(self.group[known], minlength=len(self.size))
 
     def _seen(self, h: Tensor, place: Tensor) -> tuple[Tensor, Tensor]:
         if self.memory is None:

@@ -7,7 +7,7 @@ At each cutoff of the test range a forecaster sees what was known then and forec
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import cast
+from typing import Literal
 
 import numpy as np
 import pandas as pd
@@ -27,6 +27,7 @@ from pipelines.prepare import Prepared
 from pipelines.results import Backtest, Intervals
 from pipelines.ridge import fit_ridge, ridge_fits
 from pipelines.spec import Baseline, DLinearModel, Evaluation, Model, Spec, StidModel
+from pipelines.static_gcn import static_gcn
 from pipelines.train import Fitted, fit, training_scaler
 
 ENOUGH_CUTOFFS = 30  # to calibrate intervals on; with fewer they are told to be rough
@@ -155,16 +156,24 @@ def _yardsticks(
                 found[name] = _historical_mean(prepared, fold.ranges.train_end), window
             case "ridge":
                 found[name] = fit_ridge(prepared, fold.ranges), window
-            case "dlinear" | "stid":
-                model = cast(Model, DLinearModel(name=name) if name == "dlinear" else StidModel(name=name))
-                found[name] = (
-                    fit(prepared, model, spec.training, folder=folder, ranges=fold.ranges, say=say).network,
-                    window,
+            case "dlinear" | "stid" | "gcn":
+                trained = fit(
+                    prepared, _network(name, spec.model), spec.training, folder=folder, ranges=fold.ranges, say=say
                 )
+                found[name] = trained.network, window
             case _:
                 period = prepared.seasons[name.removeprefix("seasonal_naive_")]
                 found[name] = SeasonalNaive(horizon, period, otherwise=mean), max(window, period)
     return found
+
+
+def _network(name: Literal["dlinear", "stid", "gcn"], ours: Model) -> Model:
+    """What is trained as the yardstick of this name."""
+    if name == "gcn":
+        static = static_gcn(ours)
+        assert static is not None  # `applicable` has asked
+        return static
+    return DLinearModel(name=name) if name == "dlinear" else StidModel(name=name)
 
 
 def _historical_mean(prepared: Prepared, train_end: int) -> HistoricalMean:
@@ -175,10 +184,14 @@ def _historical_mean(prepared: Prepared, train_end: int) -> HistoricalMean:
 
 def applicable(spec: Spec, prepared: Prepared) -> list[Baseline]:
     """The spec's yardsticks that these data allow and that are not our own model."""
-    return [name for name in spec.evaluation.baselines if name != spec.model.name and _allowed(name, prepared)]
+    return [
+        name for name in spec.evaluation.baselines if name != spec.model.name and _allowed(name, spec.model, prepared)
+    ]
 
 
-def _allowed(name: Baseline, prepared: Prepared) -> bool:
+def _allowed(name: Baseline, ours: Model, prepared: Prepared) -> bool:
+    if name == "gcn":
+        return static_gcn(ours) is not None
     if name == "historical_mean":
         return prepared.shape.has_week
     if name == "ridge":

@@ -441,6 +441,10 @@ class FlowModel(ModelTable):
     hidden: int = Field(32, ge=1, description="width of both graph layers and of the head")
     profile: int = Field(64, ge=0, description="width of the perceptron of the usual day and week; 0: none")
 
+    @property
+    def label(self) -> str:
+        return self.name if self.variant == "H" else f"{self.name}-{self.variant}"
+
 
 Model = Annotated[
     RecurrentModel | DLinearModel | StidModel | RegennModel | EvolveGcnModel | GcnModel | FlowModel,
@@ -484,6 +488,7 @@ Baseline = Literal[
     "ridge",
     "dlinear",
     "stid",
+    "gcn",
 ]
 
 
@@ -491,7 +496,8 @@ class Evaluation(Table):
     baselines: list[Baseline] = Field(
         [name for name in get_args(Baseline) if name != "linear"],
         description="the yardsticks; those that do not fit the data are left out. `linear` goes on as the last step "
-        "went: hard to beat on running totals, and so far off where values swing that it has to be asked for",
+        "went: hard to beat on running totals, and so far off where values swing that it has to be asked for. `gcn` is "
+        "the static GCN on the model's own graph, of models that read one; of `evolvegcn-flows` it is variant O",
     )
     interval_level: float = Field(0.9, gt=0.5, le=0.99)  # as far as the calibration reaches
     intervals: Literal["split", "adaptive"] = Field("split", description="which conformal variant is served")

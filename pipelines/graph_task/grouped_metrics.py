@@ -3,6 +3,8 @@
 Nothing is sampled or rounded: equal pairs are counted instead of compared one by one.
 """
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -28,6 +30,15 @@ def score_grouped(scores: PairScores, links: Tensor) -> StepScores:
         links=links.shape[1],
         sampling=ALL_PAIRS,
     )
+
+
+def mean_reciprocal_rank(scores: PairScores, links: Tensor, known: Tensor | None = None) -> float:
+    """The expected unfiltered one of one step, among the `known` [K] targets or all; NaN without a link."""
+    links = distinct_links(links, scores.nodes)
+    if links.shape[1] == 0:
+        return math.nan
+    rank = Rank(*scores.rank(links, known), *_among_links(links[0], scores.at(links)))
+    return reciprocal_rank(rank, links[0]).expected
 
 
 def _among_links(source: Tensor, score: Tensor) -> tuple[Tensor, Tensor]:

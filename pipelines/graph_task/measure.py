@@ -10,6 +10,7 @@ from models.link_memory import LinkMemory
 from models.pair_scores import PairScores
 from pipelines.class_metrics import class_metrics, confusion
 from pipelines.graph_task.frames import Frames
+from pipelines.graph_task.grouped_metrics import mean_reciprocal_rank
 from pipelines.graph_task.network import GraphNetwork
 from pipelines.graph_task.prepare import Prepared
 
@@ -25,13 +26,15 @@ def link_scores(
 
 
 @torch.no_grad()
-def mean_average_precision(network: GraphNetwork, frames: Frames, prepared: Prepared, samples: range) -> float:
-    """Of samples before the test range, over all ordered pairs of the nodes known there; 0 where there is no link.
+def link_figure(network: GraphNetwork, frames: Frames, prepared: Prepared, samples: range) -> float:
+    """MAP, or MRR where that is the task's metric, of samples before the test range; 0 where there is no link.
 
-    A node that first comes in the test range is no candidate: its number would else choose the epoch.
+    Over all ordered pairs of the nodes known there. A node that first comes in the test range is no candidate: its
+    number would else choose the epoch.
     """
+    figure = mean_reciprocal_rank if prepared.metric == "mrr" else PairScores.average_precision
     steps = [
-        scores.average_precision(prepared.labelled(sample).members, prepared.known_to_validation)
+        figure(scores, prepared.labelled(sample).members, prepared.known_to_validation)
         for sample, scores, _ in link_scores(network, frames, prepared, samples)
     ]
     counted = [value for value in steps if not math.isnan(value)]
@@ -53,21 +56,22 @@ def class_counts(network: GraphNetwork, frames: Frames, prepared: Prepared, samp
 
 
 def selection_score(network: GraphNetwork, frames: Frames, prepared: Prepared, samples: range) -> float:
-    """What the epoch is chosen by: MAP of links, F1 of the rare class."""
+    """What the epoch is chosen by: the task's metric."""
     if network.is_stacked:
         return choose_power(network, frames, prepared, samples)
     if prepared.is_about_links:
-        return mean_average_precision(network, frames, prepared, samples)
-    found = class_metrics(class_counts(network, frames, prepared, samples), minority=prepared.minority).minority_f1
-    return 0.0 if math.isnan(found) else found
+        return link_figure(network, frames, prepared, samples)
+    found = class_metrics(class_counts(network, frames, prepared, samples), minority=prepared.minority)
+    score = found.micro_f1 if prepared.metric == "micro_f1" else found.minority_f1
+    return 0.0 if math.isnan(score) else score
 
 
 def choose_power(network: GraphNetwork, frames: Frames, prepared: Prepared, samples: range) -> float:
-    """Give a stacked network the power with the best MAP, of equal ones the smallest, and give back that MAP."""
+    """Give a stacked network the power with the best figure, of equal ones the smallest, and give back that figure."""
     found = {}
     for power in POWERS:
         network.power.fill_(power)
-        found[power] = mean_average_precision(network, frames, prepared, samples)
+        found[power] = link_figure(network, frames, prepared, samples)
     best = max(POWERS, key=found.__getitem__)  # the first of equal ones
     network.power.fill_(best)
     return found[best]

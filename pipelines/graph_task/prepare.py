@@ -28,6 +28,7 @@ class Prepared:
     schema: FeatureSchema
     classes: tuple[str, ...]  # of pairs "0" and "1"
     minority: int  # the rare class; links are class 1
+    metric: str  # what an epoch is chosen and models are compared by
 
     @property
     def nodes(self) -> int:
@@ -105,7 +106,7 @@ def prepare(spec: GraphSpec, dataset: SnapshotSet) -> Prepared:
     elif isinstance(spec.task, NodeLabelTask):
         classes, minority = node_classes(spec, snapshots, ranges)
     schema = fit_features(snapshots, train_end=ranges.train_end)
-    prepared = Prepared(snapshots, dataset.manifest.version, spec.task, ranges, schema, classes, minority)
+    prepared = Prepared(snapshots, dataset.manifest.version, spec.task, ranges, schema, classes, minority, spec.metric)
     _require_targets(prepared)
     return prepared
 

@@ -108,7 +108,7 @@ class EdgeLabelTask(GraphTaskBase):
     """Of which class each edge of a step is."""
 
     kind: Literal["edge_labels"]
-    minority: Literal[0, 1] = Field(0, description="the rare class, whose F1 selects the epoch")
+    minority: Literal[0, 1] = Field(0, description="the rare class, that of minority_f1")
 
 
 class NodeLabelTask(GraphTaskBase):
@@ -116,7 +116,7 @@ class NodeLabelTask(GraphTaskBase):
 
     kind: Literal["node_labels"]
     minority: str | None = Field(
-        None, description="the class whose F1 selects the epoch; the rarest of the training steps by default"
+        None, description="the rare class, that of minority_f1; the rarest of the training steps by default"
     )
 
 
@@ -241,7 +241,9 @@ class GraphEvaluation(Table):
 class GraphRegistry(Table):
     model: str | None = Field(None, description="the registered model's name; the experiment's name by default")
     metric: Literal["auto", "map", "mrr", "minority_f1", "micro_f1"] = Field(
-        "auto", description="what champion and challenger are compared by; auto: map of links, minority_f1 of classes"
+        "auto",
+        description="what validation chooses an epoch by, and champion and challenger are compared by; auto: map of "
+        "links, minority_f1 of classes",
     )
     min_improvement: Share = Field(0.01, description="a challenger must be better by this share to become champion")
     tracking_uri: str | None = Field(

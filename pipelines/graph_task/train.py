@@ -40,15 +40,27 @@ from pipelines.results import History
 from pipelines.train import CHECKPOINT, HISTORY, UNREADABLE, WEIGHTS, read_history, training_bar, write_history
 
 CHUNK = 2**17  # pairs at once; their gradients add up
+METRICS = {"map": "MAP", "mrr": "MRR", "minority_f1": "F1 of the rare class", "micro_f1": "micro F1"}
 DECISIVE_CODE = (
     "data",
     "models",
     *(
         f"pipelines/graph_task/{name}.py"
-        for name in ("features", "frames", "measure", "network", "prepare", "ranges", "targets", "train")
+        for name in (
+            "features",
+            "frames",
+            "grouped_metrics",
+            "measure",
+            "network",
+            "prepare",
+            "ranges",
+            "targets",
+            "train",
+        )
     ),
     "pipelines/checkpoint.py",
     "pipelines/class_metrics.py",
+    "pipelines/link_metrics.py",
 )
 
 
@@ -68,6 +80,7 @@ def training_key(prepared: Prepared, model: GraphModel, training: GraphTraining)
         "data": prepared.dataset_version,
         "task": prepared.task.model_dump(mode="json"),
         "minority": prepared.minority,
+        "metric": prepared.metric,
         "ranges": asdict(prepared.ranges),
         "model": model.model_dump(mode="json"),
         "training": training.model_dump(mode="json"),
@@ -303,6 +316,6 @@ class Run:
         return steps[:: -(-len(steps) // min(self.training.check_steps or len(steps), len(steps)))]
 
     def _words(self, done: Progress) -> str:
-        row, name = done.rows[-1], "MAP" if self.prepared.is_about_links else "F1 of the rare class"
+        row, name = done.rows[-1], METRICS[self.prepared.metric]
         score = f"{row['validation_score']:.4f} (best {-done.best_loss:.4f})"
         return f"loss {row['train_loss']:.4f}, validation {name} {score}"

@@ -16,6 +16,8 @@ MODELS = {
     "stid": "STID",
     "regenn": "ReGENN",
     "evolvegcn-flows": "EvolveGCN for flows",
+    "evolvegcn-flows-O": "EvolveGCN-O for flows",
+    "gcn": "Static GCN",
     "ridge": "Ridge regression",
     "naive": "Naive (last value)",
     "linear": "Linear continuation",

@@ -12,6 +12,7 @@ from data.bundled import HERE
 from data.degree_features import fit_degrees
 from data.edge_events import REASONS, EventColumns, read_edge_events
 from data.errors import DataError, TooManyRejected
+from data.event_steps import number_steps
 
 UCI = [HERE / "uci_messages" / "CollegeMsg.txt.gz"]
 AS733 = [HERE / "as733" / "as733_first100.tsv.gz"]
@@ -219,6 +220,25 @@ def test_numbers_for_dates_are_told_what_to_say(read, tmp_path):
         read([("a", "b", 5)], epoch=None)
 
 
+@pytest.mark.parametrize("times", [["1", "2", "49"], ["1.5", "2.5"], ["7", "n/a", "8"], ["1000000003", "1000000004"]])
+def test_small_numbers_in_text_are_told_both_ways_to_read_them(read, times):
+    """Ranks as much as seconds; a cell that is neither number nor date hides nothing."""
+    rows = [("a", "b", time) for time in times]
+    told = rf"'time' holds numbers such as {times[0]}, not dates; .*epoch = 's', 'ms' or 'us', or .*interval = 'rank'"
+    with pytest.raises(DataError, match=told):
+        read(rows, interval="1d", epoch=None)
+    numbers = [time for time in times if time != "n/a"]
+    ranked = read(rows, interval="rank", epoch=None)
+    assert list(ranked.snapshots.clock) == list(range(len(numbers)))
+    assert ranked.rejections.counts["unparsable time"] == len(times) - len(numbers)
+
+
+@pytest.mark.parametrize("times", [["2019", "2020"], ["20190301", "20190302"], ["2019-03-01", "3", "2019-03-02"]])
+def test_numbers_that_are_dates_are_dates(read, times):
+    steps = read([("a", "b", time) for time in times], interval="1d", epoch=None).snapshots
+    assert steps.clock[0].year == 2019
+
+
 @pytest.mark.parametrize("interval", ["10", "0s", "auto", "1 day", "s"])
 def test_an_interval_that_is_none_is_told(read, interval):
     with pytest.raises(DataError, match="is none for edge events; write seconds from the first event"):
@@ -230,6 +250,17 @@ def test_a_stray_time_is_told_before_it_fills_the_memory(read):
         DataError, match=r"there would be 100,000,001 steps of 10s from 1970-01-01.*more than 1,000,000"
     ):
         read([("a", "b", 1), ("a", "b", 1_000_000_001)])
+
+
+@pytest.mark.parametrize("unit", [None, pl.Datetime("us", "UTC")])
+def test_ranks_are_as_many_as_steps_of_a_clock_may_be(unit):
+    times = pl.Series(range(1_000_001)).cast(pl.Float64 if unit is None else unit)
+    step, clock = number_steps(times[:-1], "rank", "UTC")
+    assert (step[-1], len(clock)) == (999_999, 1_000_000)
+    with pytest.raises(
+        DataError, match=r"1,000,001 steps, one for each distinct time, from .* more than 1,000,000; take"
+    ):
+        number_steps(times, "rank", "UTC")
 
 
 # ---------------------------------------------------------------- rejections

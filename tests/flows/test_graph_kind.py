@@ -93,6 +93,23 @@ def test_the_tasks_of_the_flows_run_from_sources_to_a_report(pals) -> None:
     assert "evolvegcn-h" in report.fn(spec, dataset, trained, registered, found).read_text()
 
 
+def test_an_edge_list_of_the_default_columns_goes_from_init_to_a_backtest(pals, capsys, monkeypatch) -> None:
+    """Nothing is edited but how long it trains."""
+    assert told(capsys, monkeypatch, "init", "mine.toml", "--kind", "edges", "--data", "mine.csv")[0] == 0
+    days = [f"2024-{1 + day // 28:02d}-{1 + day % 28:02d}" for day in range(40)]
+    rows = [(f"n{u}", f"n{(u + 1 + i % 2) % 6}", day) for i, day in enumerate(days) for u in range(6) if (u + i) % 3]
+    pl.DataFrame(rows, schema=["source", "target", "time"], orient="row").write_csv("mine.csv")
+    code, said = told(capsys, monkeypatch, "check", "mine.toml")
+    assert code == 0
+    assert "read 160 rows from mine.csv" in said, said
+    assert "evolvegcn-h: 11 steps of 1d in, the links of the step after out" in said
+    spec = Path("mine.toml").read_text()
+    Path("mine.toml").write_text(spec.replace("# epochs = 100", "epochs = 1").replace("# hidden = 64", "hidden = 4"))
+    code, said = told(capsys, monkeypatch, "train", "mine.toml")
+    assert code == 0
+    assert all(f"  {model} " in said for model in ("evolvegcn-h *", "gcn", "gcn_gru", "repeat_and_activity"))
+
+
 ABOUT_NODES = """
 name = "moods"
 

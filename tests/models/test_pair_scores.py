@@ -68,6 +68,29 @@ def test_average_precision_and_ranks_are_those_of_all_pairs(monkeypatch, kept, r
         assert torch.equal(tied, (dense[links[0]] == own).sum(1))
 
 
+@pytest.mark.parametrize("remembers", [False, True])
+@torch.no_grad()
+def test_among_known_nodes_the_figures_are_those_of_their_pairs_alone(remembers):
+    """The others are as numerous as they, and have neither links nor a memory."""
+    for seed in range(20):
+        head, h, place, memory, links = case(seed, remembers=remembers)
+        place = torch.cat([place, torch.randint(len(h), (N,), generator=torch.Generator().manual_seed(seed))])
+        if memory is not None:
+            wider = LinkMemory(2 * N)
+            wider.update(memory.seen_pairs())
+            memory = wider
+        scores, known = PairScores(head, h, place, memory), torch.arange(N)
+        links = links[:, (links[0] * 2 * N + links[1]).argsort()]
+        dense = scores(known)[:, :N]
+        truth = torch.zeros(N, N).index_put_((links[0], links[1]), torch.ones(6))
+        expected = average_precision_score(truth.flatten().numpy(), dense.flatten().numpy())
+        assert scores.average_precision(links, known) == pytest.approx(expected, abs=1e-9)
+        above, tied = scores.rank(links, known)
+        own = dense[links[0], links[1], None]
+        assert torch.equal(above, (dense[links[0]] > own).sum(1))
+        assert torch.equal(tied, (dense[links[0]] == own).sum(1))
+
+
 @torch.no_grad()
 def test_equal_nodes_form_one_group_unless_their_activity_differs():
     head, h, place, memory, _ = case(3, remembers=True)

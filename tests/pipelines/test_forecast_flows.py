@@ -58,7 +58,7 @@ epochs = 2
 learning_rate = 0.01
 
 [evaluation]
-baselines = ["naive", "seasonal_naive_day", "historical_mean", "ridge"]
+baselines = ["naive", "seasonal_naive_day", "historical_mean", "ridge", "gcn"]
 stride = 3
 """
 
@@ -148,7 +148,7 @@ def test_no_forecast_depends_on_what_comes_after_its_cutoff(world: World, tmp_pa
     """From one step of the test range on, every flow is another: forecasts from cutoffs before it stay as they were."""
     prepared, spec = world.trained.prepared, world.spec
     changed = spec.model_copy(
-        update={"evaluation": spec.evaluation.model_copy(update={"baselines": ["ridge", "historical_mean"]})}
+        update={"evaluation": spec.evaluation.model_copy(update={"baselines": ["ridge", "historical_mean", "gcn"]})}
     )
     first = prepared.ranges.validation_end + 20
     flows = world.dataset.flows
@@ -160,9 +160,21 @@ def test_no_forecast_depends_on_what_comes_after_its_cutoff(world: World, tmp_pa
     known = before.cutoffs < prepared.panel.index[first]
     assert 0 < known.sum() < len(known)
     assert np.array_equal(before.forecasts["historical_mean"], after.forecasts["historical_mean"])
-    for name in ("evolvegcn-flows", "ridge"):
+    for name in ("evolvegcn-flows", "ridge", "gcn"):
         assert np.array_equal(before.forecasts[name][known], after.forecasts[name][known])
         assert not np.array_equal(before.forecasts[name][~known], after.forecasts[name][~known])
+
+
+def test_the_yardstick_gcn_is_the_model_on_the_last_step_s_network(world: World, tmp_path: Path) -> None:
+    """Variant O by itself, which has no such yardstick, makes the very same forecasts."""
+    model = world.spec.model.model_copy(update={"variant": "O"})
+    evaluation = world.spec.evaluation.model_copy(update={"baselines": ["gcn"]})
+    alone = world.spec.model_copy(update={"model": model, "evaluation": evaluation})
+    found = backtest(alone, world.trained.prepared, folder=tmp_path, say=quiet).backtest
+    beside = world.trained.evaluated.backtest
+    assert list(found.forecasts) == ["evolvegcn-flows-O"]
+    assert np.array_equal(found.forecasts["evolvegcn-flows-O"], beside.forecasts["gcn"])
+    assert not np.array_equal(beside.forecasts["gcn"], beside.forecasts["evolvegcn-flows"])
 
 
 def test_the_champion_forecasts_every_pair_from_stored_flows(world: World) -> None:

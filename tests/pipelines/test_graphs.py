@@ -22,7 +22,7 @@ from pipelines.gate import champion_score, judge
 from pipelines.graphs import static_graph
 from pipelines.predict import Predictor
 from pipelines.prepare import Prepared, edge_delay, prepare
-from pipelines.spec import Registry, Spec, parse_spec
+from pipelines.spec import Evaluation, Registry, Spec, parse_spec
 from pipelines.train import fit, new_network, training_key
 
 QUIET: Callable[[str], None] = lambda line: None  # noqa: E731
@@ -304,6 +304,53 @@ def test_where_flows_can_not_be_had_it_is_said(roads: DataSet, graph_spec, tmp_p
     with pytest.raises(DataError, match=r"flows between the nodes end at 2024-01-17.*before the newest observation"):
         predictor.edges(cutoff, history=roads.panel, flows=roads.flows)
     assert predictor.edges(roads.panel.index[-1], history=roads.panel, flows=roads.flows).shape == (4, 5, 5)
+
+
+def beside_gcn(spec: Spec) -> Spec:
+    """With a static GCN as its only yardstick, fitted anew half way."""
+    evaluation = spec.evaluation.model_copy(update={"baselines": ["gcn"], "refits": 2})
+    return spec.model_copy(update={"evaluation": evaluation})
+
+
+@pytest.mark.parametrize("graph", ["flows", "flows-mean", "distance", "given"])
+def test_the_yardstick_gcn_is_the_model_of_that_name_on_the_same_graph(
+    graph: str, roads: DataSet, graph_spec, tmp_path: Path
+) -> None:
+    """Run by itself it makes the very same forecasts, and in the same folder it is not trained twice."""
+    delay = {"edge_delay": 2} if graph.startswith("flows") else {}
+    told: list[str] = []
+    found = []
+    for own in ({}, {"name": "gcn", "snapshots": None}):
+        spec = beside_gcn(graph_spec(graph=graph, profile=4, **delay, **own))
+        found.append(backtest(spec, prepare(spec, roads), folder=tmp_path, say=told.append).backtest)
+    beside, alone = found
+    assert list(beside.forecasts) == [f"evolvegcn-H ({graph})", "gcn"]
+    assert list(alone.forecasts) == [f"gcn ({graph})"]
+    assert np.array_equal(beside.forecasts["gcn"], alone.forecasts[f"gcn ({graph})"])
+    assert not np.array_equal(beside.forecasts["gcn"], beside.forecasts[beside.model])
+    assert sum(f"gcn ({graph}): unchanged since it was trained" in line for line in told) == 2  # both fits
+
+
+@pytest.mark.parametrize("graph", ["flows", "flows-mean", "correlation"])
+def test_the_yardstick_gcn_forecasts_from_what_is_known(graph: str, roads: DataSet, graph_spec, tmp_path: Path) -> None:
+    """The second fit's training range and all before it is left alone; from its cutoffs on everything is another."""
+    spec = beside_gcn(graph_spec(graph=graph))
+    prepared = prepare(spec, roads)
+    first = prepared.ranges.validation_end + 50
+    before, after = (
+        backtest(spec, prepare(spec, each), folder=tmp_path / place, say=QUIET).backtest
+        for place, each in (("calm", roads), ("noisy", noisy_after(roads, first)))
+    )
+    known = before.cutoffs < prepared.panel.index[first]
+    assert 0 < known.sum() < len(known)
+    assert np.array_equal(before.forecasts["gcn"][known], after.forecasts["gcn"][known])
+    assert not np.array_equal(before.forecasts["gcn"][~known], after.forecasts["gcn"][~known])
+
+
+def test_a_model_without_a_graph_has_no_gcn_beside_it(roads: DataSet, wave_spec, tmp_path: Path) -> None:
+    spec = wave_spec(training={"epochs": 1}, evaluation={"baselines": ["naive", "gcn"], "stride": 7})
+    assert "gcn" in Evaluation().baselines  # by default
+    assert list(backtest(spec, prepare(spec, roads), folder=tmp_path, say=QUIET).backtest.forecasts) == ["gru", "naive"]
 
 
 def test_a_champion_that_reads_flows_is_compared_with_a_model_that_reads_none(

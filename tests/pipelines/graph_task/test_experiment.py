@@ -13,15 +13,15 @@ from models.negatives import Negatives
 from pipelines.errors import RegistryError, SpecError
 from pipelines.graph_task import train as training
 from pipelines.graph_task.artefact import GraphArtefact, describe_artefact, load_artefact, save_artefact
-from pipelines.graph_task.evaluate import by_rules
+from pipelines.graph_task.evaluate import by_rules, judge_classes, judge_links
 from pipelines.graph_task.experiment import Trained, enrol, forecast, outlook, train
 from pipelines.graph_task.ingest import ingest_or_reuse
-from pipelines.graph_task.measure import POWERS, choose_power, mean_average_precision
+from pipelines.graph_task.measure import POWERS, choose_power, link_figure
 from pipelines.graph_task.predict import predict
 from pipelines.graph_task.prepare import Labelled, prepare
 from pipelines.graph_task.report import page
 from pipelines.graph_task.spec import GraphSpec
-from pipelines.graph_task.train import fit, new_network
+from pipelines.graph_task.train import fit, new_network, training_key
 from pipelines.link_metrics import mean_over_steps
 from pipelines.registry import client, fetch_forecaster, require_kind, versions
 from pipelines.serving.champions import all_versions, load
@@ -157,21 +157,27 @@ def test_a_damaged_run_is_trained_anew(home: Path, graph_spec: Make, friends: Sn
 
 
 @pytest.mark.parametrize(
-    ("memory", "sampling"),
+    ("memory", "sampling", "metric"),
     [
-        ({}, "uniform"),
-        ({}, "smart"),
-        ({"pair_memory": True}, "smart"),
-        ({"pair_memory": True, "stacked": True}, "smart"),
+        ({}, "uniform", "map"),
+        ({}, "smart", "map"),
+        ({}, "smart", "mrr"),
+        ({"pair_memory": True}, "smart", "map"),
+        ({"pair_memory": True, "stacked": True}, "smart", "map"),
+        ({"pair_memory": True, "stacked": True}, "smart", "mrr"),
     ],
     ids=str,
 )
 @pytest.mark.parametrize("policy", ["reset", "carry"])
 def test_what_comes_after_the_validation_range_changes_no_weight(
-    home: Path, graph_spec: Make, policy: str, memory: dict, sampling: str
+    home: Path, graph_spec: Make, policy: str, memory: dict, sampling: str, metric: str
 ) -> None:
     """The first test target is the first step that training must not see: neither its links, nor its new nodes."""
-    spec = graph_spec(model={"policy": policy, **memory}, training={"sampling": sampling, "epochs": 4})
+    spec = graph_spec(
+        model={"policy": policy, **memory},
+        training={"sampling": sampling, "epochs": 4},
+        registry={"metric": metric},
+    )
     dataset, _ = ingest_or_reuse(spec, say=QUIET)
     prepared = prepare(spec, dataset)
     straight = fit(prepared, spec.model, spec.training, folder=home / "a", say=QUIET)
@@ -240,15 +246,44 @@ def test_a_stacked_network_is_never_behind_the_rule_in_validation(home: Path, gr
     prepared = prepare(spec, dataset)
     fitted = fit(prepared, spec.model, spec.training, folder=home / "runs", say=QUIET)
     frames, validation = prepared.frames(spec.model, is_local=True), prepared.ranges.validation
-    reached = mean_average_precision(fitted.network, frames, prepared, validation)
+    reached = link_figure(fitted.network, frames, prepared, validation)
     assert reached == fitted.history.epochs["validation_score"].max()
     found = {}
     for power in POWERS:
         fitted.network.power.fill_(power)
-        found[power] = mean_average_precision(fitted.network, frames, prepared, validation)
+        found[power] = link_figure(fitted.network, frames, prepared, validation)
     assert reached == max(found.values())
     rule = mean_over_steps(by_rules(prepared, validation, ["repeat_and_activity"])["repeat_and_activity"])
     assert found[0] == pytest.approx(rule.mean_average_precision, abs=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("task", "metric"),
+    [("links", "map"), ("links", "mrr"), ("edge_labels", "minority_f1"), ("edge_labels", "micro_f1")],
+)
+def test_the_epoch_is_chosen_by_what_versions_are_judged_by(
+    task: str, metric: str, home: Path, graph_spec: Make
+) -> None:
+    """All nodes are known before the test, so validation is judged as the test is."""
+    told: list[str] = []
+    spec = graph_spec(task={"kind": task}, training={"epochs": 4}, registry={"metric": metric})
+    prepared = prepare(spec, ingest_or_reuse(spec, say=QUIET)[0])
+    fitted = fit(prepared, spec.model, spec.training, folder=home / "runs", say=told.append)
+    best = fitted.history.epochs["validation_score"].max()
+    frames = prepared.frames(spec.model, is_local=fitted.network.is_local)
+    judge_all = judge_links if task == "links" else judge_classes
+    found, _ = judge_all({"ours": (fitted.network, frames)}, prepared, [], prepared.ranges.validation)
+    assert best == pytest.approx(found[metric][0], abs=1e-9)
+    others = {"map", "mrr", "minority_f1", "micro_f1"} & set(found.columns) - {metric}
+    assert all(best != pytest.approx(found[other][0], abs=1e-3) for other in others)
+    assert {"map": "MAP", "mrr": "MRR", "minority_f1": "F1 of the rare", "micro_f1": "micro F1"}[metric] in told[0]
+
+
+def test_another_metric_is_another_training(home: Path, graph_spec: Make) -> None:
+    by_map, by_mrr = (graph_spec(registry={"metric": metric}) for metric in ("map", "mrr"))
+    dataset, _ = ingest_or_reuse(by_map, say=QUIET)
+    keys = {training_key(prepare(spec, dataset), spec.model, spec.training) for spec in (by_map, by_mrr, graph_spec())}
+    assert len(keys) == 2  # links are judged by MAP where nothing else is said
 
 
 def test_a_stacked_network_keeps_its_power_in_its_files(home: Path, graph_spec: Make) -> None:

@@ -7,7 +7,7 @@ import torch
 
 from models.pair_head import PairHead
 from models.pair_scores import PairScores
-from pipelines.graph_task.grouped_metrics import score_grouped
+from pipelines.graph_task.grouped_metrics import mean_reciprocal_rank, score_grouped
 from pipelines.link_metrics import score_step
 
 N = 12
@@ -26,7 +26,21 @@ def test_a_step_by_groups_is_the_step_by_all_pairs(seed: int) -> None:
     assert (found.pairs, found.links, found.sampling) == (expected.pairs, expected.links, expected.sampling)
 
 
+@pytest.mark.parametrize("seed", range(10))
+@torch.no_grad()
+def test_the_reciprocal_rank_of_known_nodes_is_that_of_a_graph_of_them_alone(seed: int) -> None:
+    torch.manual_seed(seed)
+    head, h, place, links = PairHead(2, 4), torch.randn(4, 2), torch.randint(4, (2 * N,)), torch.randint(N, (2, 15))
+    alone, wider = PairScores(head, h, place[:N]), PairScores(head, h, place)
+    expected = score_grouped(alone, links).unfiltered.expected
+    assert mean_reciprocal_rank(alone, links) == pytest.approx(expected, abs=1e-12)
+    assert mean_reciprocal_rank(wider, links, torch.arange(N)) == pytest.approx(expected, abs=1e-12)
+    assert mean_reciprocal_rank(wider, links) < expected - 0.01
+
+
 @torch.no_grad()
 def test_a_step_without_links_has_no_figure() -> None:
     scores = PairScores(PairHead(2, 4), torch.randn(4, 2), torch.randint(4, (N,)))
-    assert math.isnan(score_grouped(scores, torch.empty(2, 0, dtype=torch.int64)).average_precision)
+    none = torch.empty(2, 0, dtype=torch.int64)
+    assert math.isnan(score_grouped(scores, none).average_precision)
+    assert math.isnan(mean_reciprocal_rank(scores, none))
