@@ -108,13 +108,13 @@ function whisker(x, { ours, lower, upper }) {
 }
 
 function drawAll() {
-  drawForecast();
+  if (report.browse) drawForecast();
   for (const [name, { data, layout, narrow: changes }] of Object.entries(report.figures)) {
     draw(document.getElementById(`chart-${name}`), data, narrow.matches ? merged(layout, changes) : layout);
   }
 }
 
 for (const select of document.querySelectorAll(".choices select")) select.addEventListener("change", drawForecast);
-document.getElementById("stretch-label").hidden = report.browse.time.length <= report.browse.newest;
+if (report.browse) document.getElementById("stretch-label").hidden = report.browse.time.length <= report.browse.newest;
 for (const query of [narrow, dark]) query.addEventListener("change", drawAll);
 drawAll();
