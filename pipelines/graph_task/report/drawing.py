@@ -19,7 +19,7 @@ MOST_NODES = 60
 MOST_EDGES = 150  # of each stretch
 MOST_NAMES = 8
 NAME = (0.1, 0.5)  # height and width of a name, where the disc has a radius of 1
-WIDTHS = (1.0, 2.0, 4.0)
+WIDTHS = {6.0: 4.0, 2.0: 2.0, 0.0: 1.0}  # from this multiple of the median weight on -> of a line
 KINDS = {"in both stretches": "--seen", "in this one alone": "--rival"}
 UNKNOWN = "class not known"
 
@@ -104,10 +104,10 @@ def _classes(snapshots: Snapshots, first: int, last: int) -> dict[str, str]:
 def drawn_figure(found: Drawing) -> Figure:
     """Two panels with the same places."""
     shared = set.intersection(*(_pairs(stretch.edges) for stretch in found.stretches))
-    heaviest = max(float(stretch.edges["weight"].max() or 0) for stretch in found.stretches)  # type: ignore[arg-type]
+    usual = float(np.median(np.concatenate([stretch.edges["weight"].to_numpy() for stretch in found.stretches])))
     traces = []
     for panel, stretch in enumerate(found.stretches):
-        for trace in (*_lines(stretch, found.at, shared, heaviest), *_spots(stretch, found)):
+        for trace in (*_lines(stretch, found.at, shared, usual), *_spots(stretch, found)):
             traces.append({**trace, "xaxis": axis("x", panel), "yaxis": axis("y", panel)})
     colours = " A node has the colour of the class that it was last known to have." if found.classes else ""
     return Figure(
@@ -134,13 +134,13 @@ def _pairs(edges: pl.DataFrame) -> set[tuple[str, str]]:
 
 
 def _lines(
-    stretch: Stretch, at: Mapping[str, Place], shared: set[tuple[str, str]], heaviest: float
+    stretch: Stretch, at: Mapping[str, Place], shared: set[tuple[str, str]], usual: float
 ) -> list[dict[str, Any]]:
     """A trace for each kind of edge and each width: Plotly draws a trace in one width."""
     groups: dict[tuple[str, float], list[tuple[str, str]]] = {}
     for source, target, weight in stretch.edges.iter_rows():
         kind = list(KINDS)[(source, target) not in shared]
-        width = WIDTHS[min(int(len(WIDTHS) * weight / heaviest), len(WIDTHS) - 1)]
+        width = next(width for times, width in WIDTHS.items() if weight >= times * usual)
         groups.setdefault((kind, width), []).append((source, target))
     return [_line(pairs, at, kind, width) for (kind, width), pairs in sorted(groups.items())]
 

@@ -62,16 +62,16 @@ def of_steps(found: GraphComparison, between: Duel | None) -> str:
 
 
 def of_forecast(known_until: str) -> str:
-    return f"The data end with the step of {step_words(known_until)}; this is what comes after it."
+    return f"The data end with {step_words(known_until)}; this is what comes after it."
 
 
 def of_told(known_until: str) -> str:
-    return f"The classes of the newest step, that of {step_words(known_until)}."
+    return f"The classes of the newest step, {step_words(known_until)}."
 
 
 def step_words(name: str) -> str:
     """A step as a person says it, of a clock with times or of ranks."""
-    return name if name.lstrip("-").isdigit() else moment(name)
+    return f"step {name}" if name.lstrip("-").isdigit() else moment(name)
 
 
 def span_words(manifest: SnapshotManifest) -> str:

@@ -15,6 +15,7 @@ from pipelines.report.words import chart_text, model_title
 from pipelines.results import History
 
 HALVES = ([0, 0.46], [0.54, 1])  # of the chart's width, where two panels stand side by side
+FEW_STEPS = 12
 UPPER, LOWER = [0.38, 1], [0, 0.28]  # of its height, where one stands above the other
 
 
@@ -85,6 +86,7 @@ def steps_figure(result: GraphBacktest, found: GraphComparison, clock: pd.Index)
     lines = [_step_line(model, at, course(result, model)[keep], style) for model, style in styles.items()]
     gap = {} if found.rival is None else _gap(result, found, at, keep)
     title = METRICS[found.metric]
+    few_ranks = not isinstance(clock, pd.DatetimeIndex) and len(tested) < FEW_STEPS
     return Figure(
         name="steps",
         alt=f"{title} of every model at each test step",
@@ -94,7 +96,7 @@ def steps_figure(result: GraphBacktest, found: GraphComparison, clock: pd.Index)
         height=480 if gap else 360,
         traces=lines + ([gap] if gap else []),
         layout={
-            "xaxis": {"showgrid": False, **({"anchor": "y2"} if gap else {})},
+            "xaxis": {"showgrid": False, **({"anchor": "y2"} if gap else {}), **({"dtick": 1} if few_ranks else {})},
             "yaxis": {"title": {"text": title}, "rangemode": "tozero", **({"domain": UPPER} if gap else {})},
             **({"yaxis2": {"domain": LOWER, "title": {"text": "ahead by"}, "zeroline": True}} if gap else {}),
             "showlegend": True,
