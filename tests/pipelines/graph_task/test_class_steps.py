@@ -1,10 +1,12 @@
 """Figures of classes by step, against those of each step judged alone."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import polars as pl
 import pytest
+import torch
 
 from data.snapshot_store import SnapshotSet
 from pipelines.graph_task.evaluate import judge_classes
@@ -34,3 +36,19 @@ def test_a_step_has_the_figures_that_it_has_alone(
         here = steps.filter(pl.col("model") == name)
         hits = sum(sizes[step] * value for step, value in here.select("step", "micro_f1").iter_rows())
         assert share == pytest.approx(hits / sum(sizes.values()))
+
+
+def test_the_commonest_class_of_training_is_named_every_time(
+    home: Path, graph_spec: Make, friends: SnapshotSet
+) -> None:
+    """So its own F1 has every member found, and every other sample named in vain."""
+    prepared = prepare(graph_spec(task={"kind": "edge_labels"}), friends)
+    seen, tested = (
+        torch.cat([prepared.labelled(sample).label for sample in samples]).bincount(minlength=2)
+        for samples in (range(prepared.ranges.train_end), prepared.ranges.test)
+    )
+    common = int(seen.argmax())
+    hits, samples = int(tested[common]), int(tested.sum())
+    pooled, _ = judge_classes({}, replace(prepared, minority=common), ["majority"], prepared.ranges.test)
+    assert pooled["micro_f1"][0] == pytest.approx(hits / samples)
+    assert pooled["minority_f1"][0] == pytest.approx(2 * hits / (hits + samples))
