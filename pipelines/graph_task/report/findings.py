@@ -81,8 +81,8 @@ def span_words(manifest: SnapshotManifest) -> str:
 def clock_words(manifest: SnapshotManifest) -> str:
     """How many steps there are, and how long they are."""
     zone = f", {manifest.timezone}" if manifest.timezone else ""
-    length = "one for each distinct time" if manifest.interval == "rank" else f"of {long_step(manifest.interval)}"
-    return f"{plural(manifest.steps, 'step')} {length}{zone}"
+    length = ", one for each distinct time" if manifest.interval == "rank" else f" of {long_step(manifest.interval)}"
+    return f"{plural(manifest.steps, 'step')}{length}{zone}"
 
 
 def long_step(interval: str) -> str:

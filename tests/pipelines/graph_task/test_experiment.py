@@ -65,7 +65,7 @@ def test_the_life_of_a_link_model(home: Path, graph_spec: Make) -> None:
     assert (found.model, found.version) == ("evolvegcn-h+memory", "2")
     assert found.frame.equals(predict(load_artefact(files), dataset.snapshots))
     assert len(found.frame) == 7
-    assert page(strong, dataset, better, second, found).count("<tr>\n<td") == 0
+    assert "version 2 of <strong>friends</strong>" in page(strong, dataset, better, second, found)
 
     assert [row.version for row in versions()] == ["3", "2", "1"]
     assert all_versions() == []  # no HTTP service forecasts graphs
