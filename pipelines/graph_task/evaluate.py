@@ -4,6 +4,7 @@ Every ordered pair of nodes is scored (`pipelines.link_metrics`), from what was 
 class is that of the training steps.
 """
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +16,7 @@ from torch import Tensor
 from pipelines.class_metrics import class_metrics
 from pipelines.graph_task.frames import Frames
 from pipelines.graph_task.grouped_metrics import score_grouped
-from pipelines.graph_task.measure import class_counts, link_scores
+from pipelines.graph_task.measure import class_counts_by_step, link_scores
 from pipelines.graph_task.network import GraphNetwork
 from pipelines.graph_task.prepare import Prepared
 from pipelines.graph_task.spec import GraphModel, GraphSpec, StaticModel
@@ -36,7 +37,7 @@ class GraphBacktest:
     model: str  # ours
     metrics: tuple[str, ...]  # the first is what models are compared by
     scores: pl.DataFrame
-    steps: pl.DataFrame  # step, model, and the metrics of links; empty of classes, whose counts are pooled
+    steps: pl.DataFrame  # step (of the target), model, and `metrics`: NaN where a step has nothing to tell
 
     def score(self, model: str, metric: str) -> float:
         return float(self.scores.filter(pl.col("model") == model)[metric][0])
@@ -123,26 +124,41 @@ def _means(steps: list[StepScores]) -> dict[str, float]:
 # ---------------------------------------------------------------- classes
 
 
+@torch.no_grad()
 def judge_classes(
     networks: Networks, prepared: Prepared, rules: Sequence[str], samples: range
 ) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """Figures of counts pooled over the steps of these samples; there are none by step."""
-    counts = {name: class_counts(network, frames, prepared, samples) for name, (network, frames) in networks.items()}
+    """Figures of counts pooled over the steps of these samples, and those of each step."""
+    counts = {
+        name: torch.stack(list(class_counts_by_step(network, frames, prepared, samples)))  # [S, K, K]
+        for name, (network, frames) in networks.items()
+    }
     if "majority" in rules:
         counts["majority"] = _majority(prepared, samples)
-    rows = []
-    for name, each in counts.items():
-        found = class_metrics(each, minority=prepared.minority)
-        rows.append({"model": name, "minority_f1": found.minority_f1, "micro_f1": found.micro_f1})
-    return pl.DataFrame(rows), pl.DataFrame()
+    scores = [{"model": name, **_class_figures(each.sum(0), prepared.minority)} for name, each in counts.items()]
+    steps = [
+        {"step": sample, "model": name, **_class_figures(of_step, prepared.minority)}
+        for name, each in counts.items()
+        for sample, of_step in zip(samples, each, strict=True)
+    ]
+    return pl.DataFrame(scores), pl.DataFrame(steps)
+
+
+def _class_figures(counts: Tensor, minority: int) -> dict[str, float]:
+    if not counts.any():
+        return dict.fromkeys(CLASS_METRICS, math.nan)
+    found = class_metrics(counts, minority=minority)
+    return {"minority_f1": found.minority_f1, "micro_f1": found.micro_f1}
 
 
 def _majority(prepared: Prepared, samples: range) -> Tensor:
-    """Counts [K, K] of naming the commonest class of the training steps every time."""
+    """Counts [S, K, K] of naming the commonest class of the training steps every time."""
     classes, seen = len(prepared.classes), range(prepared.ranges.train_end)
-    learnt, true = (class_sizes(map(prepared.labelled, steps), classes) for steps in (seen, samples))
-    counts = torch.zeros(classes, classes, dtype=torch.int64)
-    counts[:, int(learnt.argmax())] = true
+    learnt = class_sizes(map(prepared.labelled, seen), classes)
+    counts = torch.zeros(len(samples), classes, classes, dtype=torch.int64)
+    counts[:, :, int(learnt.argmax())] = torch.stack(
+        [class_sizes([prepared.labelled(sample)], classes) for sample in samples]
+    )
     return counts
 
 

@@ -44,15 +44,17 @@ def link_figure(network: GraphNetwork, frames: Frames, prepared: Prepared, sampl
 @torch.no_grad()
 def class_counts(network: GraphNetwork, frames: Frames, prepared: Prepared, samples: range) -> Tensor:
     """Counts [K, K] of the true class (rows) against the predicted one, over all steps."""
-    classes = len(prepared.classes)
-    counts = torch.zeros(classes, classes, dtype=torch.int64)
+    return torch.stack(list(class_counts_by_step(network, frames, prepared, samples))).sum(0)
+
+
+def class_counts_by_step(network: GraphNetwork, frames: Frames, prepared: Prepared, samples: range) -> Iterator[Tensor]:
+    """The same of each sample."""
     memories = prepared.memories(samples) if network.reads_memory else [None] * len(samples)
     for (sample, h), memory in zip(network.judged(frames, samples), memories, strict=True):
         target = prepared.labelled(sample)
         features = None if memory is None else memory.features(target.members)
         logits = network.logits(h, frames[sample].place[target.members], features)
-        counts += confusion(logits.argmax(1), target.label, classes)
-    return counts
+        yield confusion(logits.argmax(1), target.label, len(prepared.classes))
 
 
 def selection_score(network: GraphNetwork, frames: Frames, prepared: Prepared, samples: range) -> float:

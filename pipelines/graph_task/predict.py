@@ -15,6 +15,7 @@ from pipelines.graph_task.artefact import GraphArtefact, features_read
 from pipelines.graph_task.features import features_of
 from pipelines.graph_task.frames import Frames
 from pipelines.graph_task.ingest import step_name
+from pipelines.graph_task.network import GraphNetwork
 from pipelines.graph_task.spec import LinkTask, NodeLabelTask
 
 ROWS = 2**22  # scores at once
@@ -53,28 +54,33 @@ def predict(artefact: GraphArtefact, snapshots: Snapshots) -> pl.DataFrame:
     if isinstance(artefact.task, LinkTask):
         scores = network.pair_scores(h, place, memory)
         pairs, found = best_new_pairs(scores, memory, artefact.task.top, is_directed=snapshots.is_directed)
-        return _named(snapshots, pairs, found / (1 + found) if network.is_stacked else found.sigmoid())
+        return named(snapshots, pairs, as_score(network, found))
     pairs = snapshots[last].nodes[snapshots[last].edge_index]
     logits = network.logits(h, place[pairs], memory.features(pairs) if network.reads_memory else None)
     shares = logits.softmax(1)
-    ends = _named(snapshots, pairs, shares[:, 0])
+    ends = named(snapshots, pairs, shares[:, 0])
     return ends.rename({"score": "class_0"}).with_columns(pl.Series("class_1", shares[:, 1].numpy()))
 
 
 def best_new_pairs(scores: PairScores, memory: LinkMemory, count: int, *, is_directed: bool) -> tuple[Tensor, Tensor]:
-    """The `count` pairs [2, K] with the highest scores among those that were never linked, and their scores [K].
+    """The best pairs among those that were never linked."""
+    return best_pairs(scores, memory.nodes, count, without=memory.seen_pairs(), is_directed=is_directed)
+
+
+def best_pairs(
+    scores: PairScores, nodes: int, count: int, *, without: Tensor, is_directed: bool
+) -> tuple[Tensor, Tensor]:
+    """The `count` pairs [2, K] with the highest scores that are not among `without` [2, M, by source], and scores [K].
 
     A pair of a node with itself is none. Of a pair without a direction the way round with the higher score stands for
     both. Equal scores come in the order of ids.
     """
-    nodes, seen, wanted = memory.nodes, memory.seen_pairs(), count if is_directed else 2 * count
-    best: list[
-        tuple[float, int]
-    ] = []  # score, and minus the pair's number, so that of equal scores the first is largest
+    wanted = count if is_directed else 2 * count
+    best: list[tuple[float, int]] = []  # and minus the pair's number, so that of equal scores the first is largest
     for rows in torch.arange(nodes).split(max(1, ROWS // nodes)):
         block = scores(rows)
-        here = (seen[0] >= rows[0]) & (seen[0] <= rows[-1])
-        block[seen[0, here] - rows[0], seen[1, here]] = -torch.inf
+        here = (without[0] >= rows[0]) & (without[0] <= rows[-1])
+        block[without[0, here] - rows[0], without[1, here]] = -torch.inf
         block[torch.arange(len(rows)), rows] = -torch.inf
         top = block.flatten().topk(min(wanted, block.numel()))
         pairs = top.indices + int(rows[0]) * nodes
@@ -87,6 +93,11 @@ def best_new_pairs(scores: PairScores, memory: LinkMemory, count: int, *, is_dir
     return torch.stack([key // nodes, key % nodes]), torch.tensor([s for s, _ in best])
 
 
+def as_score(network: GraphNetwork, found: Tensor) -> Tensor:
+    """What a network says of pairs as numbers between 0 and 1, in the same order."""
+    return found / (1 + found) if network.is_stacked else found.sigmoid()
+
+
 def _shares_of_nodes(artefact: GraphArtefact, snapshots: Snapshots, shares: Tensor) -> pl.DataFrame:
     """Of each node of the last step the share [n, K] of each class."""
     nodes = pl.Series("node", [snapshots.names[node] for node in snapshots[-1].nodes.tolist()], dtype=pl.String)
@@ -94,7 +105,7 @@ def _shares_of_nodes(artefact: GraphArtefact, snapshots: Snapshots, shares: Tens
     return pl.DataFrame([nodes, *columns])
 
 
-def _named(snapshots: Snapshots, pairs: Tensor, score: Tensor) -> pl.DataFrame:
+def named(snapshots: Snapshots, pairs: Tensor, score: Tensor) -> pl.DataFrame:
     names = pl.Series(snapshots.names, dtype=pl.String)
     source, target = (names.gather(pl.Series(end.numpy())) for end in pairs)
     return pl.DataFrame({"source": source, "target": target, "score": score.numpy()})

@@ -6,6 +6,7 @@ import numpy as np
 import polars as pl
 
 from data.dataset import DataSet, Manifest
+from data.snapshot_store import SnapshotManifest
 from data.splits import Ranges
 from pipelines.report.comparison import Comparison, error_by_horizon, error_by_node
 from pipelines.report.figures import INTERVAL_METHODS
@@ -209,16 +210,18 @@ def of_relations(explanation: Explanation) -> str:
 
 
 def of_data(manifest: Manifest) -> str:
+    return f"{of_rows(manifest)} {percent(manifest.observed_share)} of all values on the clock were observed."
+
+
+def of_rows(manifest: Manifest | SnapshotManifest) -> str:
     rejected = sum(manifest.rejected.values())
     if rejected == 0:
-        rows = f"All {manifest.rows_read:,} rows of the source were used."
-    else:
-        share = percent(rejected / manifest.rows_read)
-        rows = (
-            f"{rejected:,} of {manifest.rows_read:,} rows ({share}) were rejected, "
-            "each under a named reason; the rest was used."
-        )
-    return f"{rows} {percent(manifest.observed_share)} of all values on the clock were observed."
+        return f"All {manifest.rows_read:,} rows of the source were used."
+    share = percent(rejected / manifest.rows_read)
+    return (
+        f"{rejected:,} of {manifest.rows_read:,} rows ({share}) were rejected, "
+        "each under a named reason; the rest was used."
+    )
 
 
 def of_training(history: History) -> str:

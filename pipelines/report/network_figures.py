@@ -90,10 +90,8 @@ def course_figure(course: NetworkCourse, ranges: Ranges) -> Figure:
         traces=lines,
         layout={
             "xaxis": {"showgrid": False, "anchor": f"y{len(ROWS)}"},
-            **_stacked([title for _, _, title in ROWS]),
-            "shapes": [
-                _boundary(_times(course.clock, [step])[0]) for step in (ranges.train_end, ranges.validation_end)
-            ],
+            **stacked([title for _, _, title in ROWS]),
+            "shapes": [boundary(times(course.clock, [step])[0]) for step in (ranges.train_end, ranges.validation_end)],
             "legend": {"traceorder": "normal"},
         },
         narrow={"height": 720, "xaxis": {"nticks": 4}},
@@ -109,10 +107,10 @@ def stretches(course: NetworkCourse, first: int, last: int) -> pl.DataFrame:
         pl.len().alias("length"),
         *(pl.col(name).max() if of == "max" else pl.col(name).mean() for name, of, _ in ROWS),
     )
-    return found.with_columns(time=pl.Series(_times(course.clock, bounds[:-1])))
+    return found.with_columns(time=pl.Series(times(course.clock, bounds[:-1])))
 
 
-def _times(clock: pd.Index, steps: Any) -> list[Any]:
+def times(clock: pd.Index, steps: Any) -> list[Any]:
     found = clock[list(steps)]
     return stamps(found) if isinstance(found, pd.DatetimeIndex) else found.tolist()
 
@@ -128,29 +126,29 @@ def _course_line(row: int, name: str, part: pl.DataFrame) -> dict[str, Any]:
         "showlegend": row == 0,
         "x": part["time"].to_list(),
         "y": numbers(part[column]),
-        "yaxis": _axis("y", row),
+        "yaxis": axis("y", row),
         "line": STYLES[name],
         "hovertemplate": f"%{{x}}: %{{y:,.4~g}} ({title})<extra>{name}</extra>",
     }
 
 
-def _axis(letter: str, place: int) -> str:
+def axis(letter: str, place: int) -> str:
     """Plotly's name of the axis in this place, counted from 0: x, x2, x3."""
     return letter if place == 0 else f"{letter}{place + 1}"
 
 
-def _stacked(titles: list[str]) -> dict[str, Any]:
+def stacked(titles: list[str]) -> dict[str, Any]:
     """A vertical axis for each row, the first on top."""
     row = 1 / (len(titles) + GAP * (len(titles) - 1))
     axes = {}
     for place, title in enumerate(titles):
         bottom = row * (1 + GAP) * (len(titles) - 1 - place)
         domain = [round(bottom, 4), round(bottom + row, 4)]
-        axes[_axis("yaxis", place)] = {"domain": domain, "title": {"text": title}, "rangemode": "tozero", "nticks": 4}
+        axes[axis("yaxis", place)] = {"domain": domain, "title": {"text": title}, "rangemode": "tozero", "nticks": 4}
     return axes
 
 
-def _boundary(time: Any) -> dict[str, Any]:
+def boundary(time: Any) -> dict[str, Any]:
     line = {"type": "line", "x0": time, "x1": time, "yref": "paper", "y0": 0, "y1": 1}
     return {**line, "line": {"color": "--faint", "width": 1, "dash": "dash"}}
 
@@ -206,8 +204,8 @@ def _share_line(name: str, values: np.ndarray, place: int) -> dict[str, Any]:
         "showlegend": place == 0,
         "x": numbers([*distinct[keep], distinct[-1]]),
         "y": numbers([*share[keep], 0.0]),
-        "xaxis": _axis("x", place),
-        "yaxis": _axis("y", place),
+        "xaxis": axis("x", place),
+        "yaxis": axis("y", place),
         "line": {**DRIFT_STYLES[name], "shape": "vh"},  # the share falls just after a value
         "hovertemplate": "%{y:.1%} have %{x:,.4~g} or more",
     }
@@ -276,36 +274,36 @@ def moments_figure(found: list[Moment], places: dict[str, Place], labels: dict[s
         height=420,
         traces=[trace for i, moment in enumerate(found) for trace in _drawn(moment, i, at, heaviest, labels)],
         layout={
-            **_panels(list(at.values()), len(found)),
-            "annotations": [_panel_title(moment, i) for i, moment in enumerate(found)],
+            **panels(list(at.values()), len(found)),
+            "annotations": [panel_title(moment.title, moment.span, i) for i, moment in enumerate(found)],
             "showlegend": False,
         },
-        narrow={"height": 330 * len(found), **_below_each_other(len(found))},
+        narrow={"height": 330 * len(found), **below_each_other(len(found))},
     )
 
 
-def _panels(places: list[Place], count: int) -> dict[str, Any]:
+def panels(places: list[Place], count: int) -> dict[str, Any]:
     """`count` maps with all of `places` in sight, side by side."""
     layout = map_layout(places)
     across, upwards = layout.pop("xaxis"), layout.pop("yaxis")
     width = (1 - APART * (count - 1)) / count
     for i in range(count):
-        x, y, left = _axis("x", i), _axis("y", i), i * (width + APART)
+        x, y, left = axis("x", i), axis("y", i), i * (width + APART)
         domain = [round(left, 4), round(left + width, 4)]
-        layout[_axis("xaxis", i)] = {**across, "domain": domain, "anchor": y}
-        layout[_axis("yaxis", i)] = {**upwards, "domain": [0, 0.88], "anchor": x, "scaleanchor": x}
+        layout[axis("xaxis", i)] = {**across, "domain": domain, "anchor": y}
+        layout[axis("yaxis", i)] = {**upwards, "domain": [0, 0.88], "anchor": x, "scaleanchor": x}
     return layout
 
 
-def _below_each_other(count: int) -> dict[str, Any]:
+def below_each_other(count: int) -> dict[str, Any]:
     rows = [(1 - (i + 1) / count, 1 - i / count - 0.14 / count) for i in range(count)]
-    across = {_axis("xaxis", i): {"domain": [0, 1]} for i in range(count)}
-    return {**across, **{_axis("yaxis", i): {"domain": [round(y, 4) for y in row]} for i, row in enumerate(rows)}}
+    across = {axis("xaxis", i): {"domain": [0, 1]} for i in range(count)}
+    return {**across, **{axis("yaxis", i): {"domain": [round(y, 4) for y in row]} for i, row in enumerate(rows)}}
 
 
-def _panel_title(moment: Moment, panel: int) -> dict[str, Any]:
-    above = {"xref": f"{_axis('x', panel)} domain", "yref": f"{_axis('y', panel)} domain", "x": 0, "y": 1.02}
-    text = f"<b>{moment.title}</b><br>{moment.span}"
+def panel_title(title: str, when: str, panel: int) -> dict[str, Any]:
+    above = {"xref": f"{axis('x', panel)} domain", "yref": f"{axis('y', panel)} domain", "x": 0, "y": 1.02}
+    text = f"<b>{title}</b><br>{when}"
     return {**above, "text": text, "align": "left", "xanchor": "left", "yanchor": "bottom", "showarrow": False}
 
 
@@ -329,7 +327,7 @@ def _drawn(
         "hovertext": [chart_text(names[node], 60) for node in at],
         "marker": {"color": "--ink", "size": 5, "opacity": 0.55},
     }
-    return [{**trace, "xaxis": _axis("x", panel), "yaxis": _axis("y", panel)} for trace in (*arcs, nodes)]
+    return [{**trace, "xaxis": axis("x", panel), "yaxis": axis("y", panel)} for trace in (*arcs, nodes)]
 
 
 def _legible(busy: list[str], at: dict[str, Place]) -> list[str]:

@@ -108,13 +108,35 @@ function whisker(x, { ours, lower, upper }) {
 }
 
 function drawAll() {
-  drawForecast();
+  if (report.browse) drawForecast();
   for (const [name, { data, layout, narrow: changes }] of Object.entries(report.figures)) {
     draw(document.getElementById(`chart-${name}`), data, narrow.matches ? merged(layout, changes) : layout);
   }
 }
 
 for (const select of document.querySelectorAll(".choices select")) select.addEventListener("change", drawForecast);
-document.getElementById("stretch-label").hidden = report.browse.time.length <= report.browse.newest;
+if (report.browse) document.getElementById("stretch-label").hidden = report.browse.time.length <= report.browse.newest;
 for (const query of [narrow, dark]) query.addEventListener("change", drawAll);
 drawAll();
+
+/* A column's title becomes a button that sorts by it; numbers the largest first, names from A. */
+function sortBy(table, column) {
+  const heads = [...table.tHead.rows[0].cells];
+  const isText = heads[column].classList.contains("name");
+  const upwards = heads[column].ariaSort ? heads[column].ariaSort === "descending" : isText;
+  const value = (row) => row.cells[column].dataset.value;
+  const order = (a, b) => (isText ? value(a).localeCompare(value(b), undefined, { numeric: true }) : value(a) - value(b));
+  const rows = [...table.tBodies[0].rows].sort((a, b) => (upwards ? order(a, b) : order(b, a)));
+  for (const head of heads) head.removeAttribute("aria-sort");
+  heads[column].ariaSort = upwards ? "ascending" : "descending";
+  table.tBodies[0].append(...rows);
+}
+
+for (const table of document.querySelectorAll("table.listing")) {
+  [...table.tHead.rows[0].cells].forEach((head, column) => {
+    const button = document.createElement("button");
+    button.textContent = head.textContent;
+    button.addEventListener("click", () => sortBy(table, column));
+    head.replaceChildren(button);
+  });
+}

@@ -1,24 +1,13 @@
 """Put the report together: figures, findings and facts into one page."""
 
-import json
-import os
-import tempfile
-from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from datetime import datetime
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
-from zoneinfo import ZoneInfo
 
 import polars as pl
-from jinja2 import Environment, PackageLoader, StrictUndefined, Template
-from markupsafe import Markup
-from plotly.offline import get_plotlyjs
 
 from data.dataset import DataSet
 from data.splits import Ranges, cut_ranges
-from pipelines.errors import StoreError
 from pipelines.report import comparison as against
 from pipelines.report import figures, findings, maps, words
 from pipelines.report.browse import Browse, browse
@@ -27,12 +16,10 @@ from pipelines.report.flow_matrix import flow_figures
 from pipelines.report.network import NetworkCourse, edges_of_flows, network_course
 from pipelines.report.network_figures import network_figures
 from pipelines.report.relations import relation_figures, relation_rows
+from pipelines.report.shell import account_of, footer, render, write_page
 from pipelines.report.weights import of_weights, weight_figure
 from pipelines.results import Backtest, Explanation, Forecast, History, Registered, WeightCourse
 from pipelines.spec import Spec
-
-HERE = Path(__file__).parent
-MOST_SOURCES = 20
 
 
 @dataclass(frozen=True)
@@ -92,7 +79,7 @@ def write_report(
         explanation=explanation,
         weights=weights,
     )
-    return _write(_render(run), path)
+    return write_page(_render(run), path)
 
 
 def _network(spec: Spec, dataset: DataSet) -> Network | None:
@@ -108,34 +95,20 @@ def _network(spec: Spec, dataset: DataSet) -> Network | None:
 
 def _render(run: Run) -> str:
     browsed = browse(run.dataset, run.backtest, run.forecast, run.compared, run.labels)
-    charts = _figures(run)
-    return _template().render(
+    return render(
+        "report/page.html",
+        _figures(run),
+        browsed.content,
         **_opening(run),
         **_findings(run, browsed),
         **_facts(run.dataset, run.backtest),
         browse=browsed,
-        figures=charts,
         rows=against.table(run.backtest, run.compared),
         metrics=against.metrics_of(run.backtest),
         are_flows=run.backtest.are_flows,
         relations=relation_rows(run.explanation) if run.explanation else [],
-        footer=_footer(run.spec, run.dataset, run.registered),
-        payload=payload(browsed.content, charts.values()),
-        plotly=Markup(get_plotlyjs()),
-        style=Markup((HERE / "style.css").read_text(encoding="utf-8")),
-        script=Markup((HERE / "page.js").read_text(encoding="utf-8")),
+        footer=footer(run.dataset.manifest, run.registered, seed=run.spec.training.seed, digest=run.spec.digest()),
     )
-
-
-def payload(browsed: dict[str, Any], charts: Iterable[Figure]) -> Markup:
-    """The data as JSON that can't end the script element it stands in, whatever a node is called."""
-    drawn = {chart.name: _drawn(chart) for chart in charts}
-    text = json.dumps({"browse": browsed, "figures": drawn}, allow_nan=False, separators=(",", ":"))
-    return Markup(text.replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e"))
-
-
-def _drawn(chart: Figure) -> dict[str, Any]:
-    return {"data": chart.traces, "layout": {"height": chart.height, **chart.layout}, "narrow": chart.narrow}
 
 
 def _figures(run: Run) -> dict[str, Figure]:
@@ -208,58 +181,12 @@ def _findings(run: Run, browsed: Browse) -> dict[str, str]:
 
 def _facts(dataset: DataSet, backtest: Backtest) -> dict[str, Any]:
     manifest = dataset.manifest
-    sources = [(Path(file).name, digest) for file, digest in manifest.sources.items()]
-    rejected = sorted(manifest.rejected.items(), key=lambda reason: -reason[1])
     return {
+        "account": account_of(manifest),
         "manifest": manifest,
-        "rejected": [
-            (reason.replace("_", " "), n, words.percent(n / manifest.rows_read)) for reason, n in rejected if n
-        ],
-        "used_share": words.percent(manifest.rows_used / max(manifest.rows_read, 1)),
-        "notes": [(note.replace("_", " "), n) for note, n in manifest.notes.items() if n],
-        "sources": sources[:MOST_SOURCES],
-        "more_sources": max(0, len(sources) - MOST_SOURCES),
         "span": " to ".join(words.moment(end) for end in manifest.span),
         "step": words.lead(1, manifest.interval),
         "steps": len(dataset.panel.index),
         "forecast": "all" if len(backtest.nodes) == manifest.nodes else f"{len(backtest.nodes):,}",
         "quarantine": Path(manifest.quarantine).name if manifest.quarantine else None,
     }
-
-
-def _footer(spec: Spec, dataset: DataSet, registered: Registered | None) -> list[tuple[str, str]]:
-    written = datetime.now(ZoneInfo(dataset.manifest.timezone)).strftime("%-d %B %Y, %H:%M %Z")
-    run = [("run", registered.run_id), ("store", words.without_password(registered.tracking_uri))] if registered else []
-    software = [("flockcast", version("flockcast")), ("torch", version("torch")), ("seed", str(spec.training.seed))]
-    return [
-        ("written", written),
-        *software,
-        ("spec digest", spec.digest()),
-        ("data set", dataset.manifest.version),
-        *run,
-    ]
-
-
-def _template() -> Template:
-    loader = PackageLoader("pipelines.report", ".")
-    environment = Environment(
-        loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    return environment.get_template("page.html")
-
-
-def _write(text: str, path: Path) -> Path:
-    """To a file beside it first, so that a full disk leaves the previous report as it was."""
-    partial = None
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile("w", dir=path.parent, suffix=".part", encoding="utf-8", delete=False) as file:
-            partial = Path(file.name)
-            file.write(text)
-        partial.chmod(0o644)
-        os.replace(partial, path)
-    except OSError as error:
-        if partial is not None:
-            partial.unlink(missing_ok=True)
-        raise StoreError(f"the report can't be written to {path}: {error.strerror}; name another place") from None
-    return path

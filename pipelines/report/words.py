@@ -24,12 +24,25 @@ MODELS = {
     "seasonal_naive_day": "Seasonal naive (day)",
     "seasonal_naive_week": "Seasonal naive (week)",
     "historical_mean": "Historical mean (hour of the week)",
+    "evolvegcn-h": "EvolveGCN-H",
+    "evolvegcn-o": "EvolveGCN-O",
+    "gcn": "GCN",
+    "gcn_gru": "GCN-GRU",
+    "random": "Chance",
+    "activity": "Activity",
+    "repeat": "Repeat",
+    "repeat_and_activity": "Repeat and activity",
+    "majority": "Commonest class",
 }
+ADDED = {"memory": "with memory of pairs", "rule": "on top of the rule"}  # after a + in the name of a graph's model
 NBSP = "\u00a0"
 UNITS = {"m": "minute", "h": "hour", "d": "day", "w": "week", "mo": "month", "q": "quarter", "y": "year"}
 
 
 def model_title(name: str) -> str:
+    base, _, added = name.partition("+")
+    if base in MODELS and added in ADDED:
+        return f"{MODELS[base]} {ADDED[added]}"
     return MODELS.get(name, name)
 
 

@@ -90,7 +90,7 @@ def test_the_tasks_of_the_flows_run_from_sources_to_a_report(pals) -> None:
     found, file = predict.fn(spec, dataset)
     assert pl.read_parquet(file).columns == ["source", "target", "score"]
     assert len(pl.read_parquet(file)) == 3  # only nodes across the ring were never linked, each pair told once
-    assert "evolvegcn-h" in report.fn(spec, dataset, trained, registered, found).read_text()
+    assert "EvolveGCN-H" in report.fn(spec, dataset, trained, registered, found).read_text()
 
 
 def test_an_edge_list_of_the_default_columns_goes_from_init_to_a_backtest(pals, capsys, monkeypatch) -> None:
@@ -171,7 +171,7 @@ def test_classes_of_nodes_go_through_the_same_commands_and_flows(pals, capsys, m
     found, file = predict.fn(spec, dataset)
     assert pl.read_parquet(file).columns == ["node", "class_bad", "class_good"]
     assert len(pl.read_parquet(file)) == 7  # n6 has no edge
-    assert "minority_f1" in report.fn(spec, dataset, trained, registered, found).read_text()
+    assert "F1 of the rare class" in report.fn(spec, dataset, trained, registered, found).read_text()
 
     Path("moods.toml").write_text(ABOUT_NODES.replace('"mood"', '"moood"'))
     code, said = told(capsys, monkeypatch, "check", "moods.toml")

@@ -20,7 +20,7 @@ from pipelines.report.comparison import Comparison, compare, error_by_node, tabl
 from pipelines.report.figures import training_figure
 from pipelines.report.findings import of_calibration, of_training, tiles
 from pipelines.report.maps import coordinates, flow_figure, link_totals
-from pipelines.report.page import payload
+from pipelines.report.shell import payload
 from pipelines.report.words import aligned, chart_text, lead, lead_times, node_labels, number, percent, without_password
 
 Run = dict[str, Any]
@@ -153,7 +153,7 @@ def test_a_report_that_cannot_be_written_leaves_the_old_one_and_says_why(city: R
 
 @given(st.text())
 def test_embedded_data_never_closes_its_script_and_comes_back_as_it_was(name: str) -> None:
-    text = str(payload({"name": name + "</script><!--"}, []))
+    text = str(payload({"name": name + "</script><!--"}, {}))
     assert "<" not in text
     assert json.loads(text)["browse"]["name"] == name + "</script><!--"
 
