@@ -26,7 +26,6 @@ MODELS = {
     "historical_mean": "Historical mean (hour of the week)",
     "evolvegcn-h": "EvolveGCN-H",
     "evolvegcn-o": "EvolveGCN-O",
-    "gcn": "GCN",
     "gcn_gru": "GCN-GRU",
     "random": "Chance",
     "activity": "Activity",
