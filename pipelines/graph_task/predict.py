@@ -48,7 +48,7 @@ def predict(artefact: GraphArtefact, snapshots: Snapshots) -> pl.DataFrame:
         return _shares_of_nodes(artefact, snapshots, network.logits(h, place[None]).softmax(1))
     memory = LinkMemory(len(snapshots.names), window=artefact.task.window)
     for snapshot in snapshots:
-        memory.update(snapshot.nodes[snapshot.edge_index])
+        memory.update(snapshot.nodes[snapshot.edge_index], snapshot.edge_weight)
     place = frames[last].place
     if isinstance(artefact.task, LinkTask):
         scores = network.pair_scores(h, place, memory)

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from models.link_memory import FEATURES, LinkMemory, random_scores
+from models.link_memory import FEATURES, VOLUME_DECAYS, LinkMemory, random_scores
 
 N = 7
 
@@ -67,6 +67,23 @@ def test_features_are_those_of_dense_matrices(steps: int, window: int, seed: int
     torch.testing.assert_close(found["reciprocal"], (pictures.sum(0) > 0).T.float())
 
 
+@settings(deadline=None)
+@given(steps=st.integers(1, 20), seed=st.integers(0, 99), weighted=st.booleans())
+def test_volumes_are_decayed_sums_of_the_logarithms_of_what_passed(steps: int, seed: int, weighted: bool) -> None:
+    past, pairs = stream(steps, seed), torch.cartesian_prod(torch.arange(N), torch.arange(N)).T
+    generator = torch.Generator().manual_seed(seed)
+    weights = [torch.rand(step.shape[1], generator=generator) * 9 if weighted else None for step in past]
+    memory, amounts = LinkMemory(N), torch.zeros(steps, N, N, dtype=torch.float64)
+    for amount, step, weight in zip(amounts, past, weights, strict=True):
+        memory.update(step, weight)
+        for place, (source, target) in enumerate(step.T.tolist()):
+            amount[source, target] += 1.0 if weight is None else weight[place].double()
+    age = torch.arange(steps - 1, -1, -1).double()
+    expected = [torch.einsum("t,tuv->uv", decay**age, amounts.log1p()) for decay in VOLUME_DECAYS]
+    found = memory.features(pairs)[:, -len(VOLUME_DECAYS) :].T.view(-1, N, N)
+    torch.testing.assert_close(found, torch.stack(expected).float())
+
+
 def test_what_comes_later_changes_nothing_that_was_said_before() -> None:
     past = stream(9, 0)
     memory, pairs, rows = remembered(past[:5]), torch.tensor([[0, 1, 2], [3, 4, 5]]), torch.arange(N)
@@ -93,7 +110,7 @@ def test_a_memory_of_nothing_scores_all_pairs_alike_and_has_never_seen_any() -> 
     memory, rows = LinkMemory(N), torch.arange(N)
     for name in ("activity", "repeat", "repeat_and_activity"):
         assert not memory.rules()[name](rows).any()
-    assert memory.features(torch.tensor([[0], [1]])).tolist() == [[0, 0, 0, 0, 1, 0]]
+    assert memory.features(torch.tensor([[0], [1]])).tolist() == [[0, 0, 0, 0, 1, 0, 0, 0, 0]]
 
 
 def test_a_link_of_the_last_ten_steps_outranks_any_activity() -> None:
