@@ -21,6 +21,7 @@ from models.link_memory import LinkMemory
 from models.pair_head import PairHead
 
 BLOCK = 2**22  # numbers of the head's hidden layer at once
+LARGEST = 600  # logarithm of a factor; e^700 is still a number
 KEPT = 2**25  # scores of pairs of groups that are kept for a second look
 
 
@@ -182,8 +183,8 @@ def odds(logits: Tensor) -> Tensor:
 
 
 def stacked(rule: Tensor, log_odds: Tensor, power: float) -> Tensor:
-    """A rule's score times the odds to a power, [...]; the rule itself where the power is 0."""
-    return rule * (power * log_odds.double()).exp()
+    """A rule's score times the odds to a power, [...]; the rule itself where the power is 0, and always finite."""
+    return rule * (power * log_odds.double()).clamp(-LARGEST, LARGEST).exp()
 
 
 def _rows_of(key: Tensor, rows: Tensor, nodes: int) -> tuple[Tensor, Tensor]:

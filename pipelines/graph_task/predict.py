@@ -53,7 +53,9 @@ def predict(artefact: GraphArtefact, snapshots: Snapshots) -> pl.DataFrame:
     if isinstance(artefact.task, LinkTask):
         scores = network.pair_scores(h, place, memory)
         pairs, found = best_new_pairs(scores, memory, artefact.task.top, is_directed=snapshots.is_directed)
-        return _named(snapshots, pairs, found / (1 + found) if network.is_stacked else found.sigmoid())
+        return _named(
+            snapshots, pairs, _between(found, float(network.power)) if network.is_stacked else found.sigmoid()
+        )
     pairs = snapshots[last].nodes[snapshots[last].edge_index]
     logits = network.logits(h, place[pairs], memory.features(pairs) if network.reads_memory else None)
     shares = logits.softmax(1)
@@ -85,6 +87,13 @@ def best_new_pairs(scores: PairScores, memory: LinkMemory, count: int, *, is_dir
         best = sorted(ways.values(), reverse=True)[:count]
     key = torch.tensor([-p for _, p in best], dtype=torch.int64)
     return torch.stack([key // nodes, key % nodes]), torch.tensor([s for s, _ in best])
+
+
+def _between(scores: Tensor, power: float) -> Tensor:
+    """Stacked scores [K] on the scale from 0 to 1: of rule and odds the geometric mean, so that high powers do not
+    round to 1."""
+    mean = scores ** (1 / (1 + power))
+    return mean / (1 + mean)
 
 
 def _shares_of_nodes(artefact: GraphArtefact, snapshots: Snapshots, shares: Tensor) -> pl.DataFrame:
