@@ -45,9 +45,9 @@ MODEL: dict[str, dict[str, Any]] = {
     "otc-edges": {"hidden": 32, "head": 64},
 }
 TRAINING: dict[str, dict[str, Any]] = {
-    "uci": {"epochs": 6, "negatives": 20, "learning_rate": 5e-3},
+    "uci": {"epochs": 2, "negatives": 20, "learning_rate": 5e-3},
     "as": {"epochs": 2, "check_steps": 3, "negatives": 5, "sampling": "uniform"},
-    "otc": {"epochs": 6, "negatives": 30, "check_steps": 7},
+    "otc": {"epochs": 1, "negatives": 10, "check_steps": 5},
     "otc-edges": {"epochs": 30, "learning_rate": 2e-3},
 }
 # Pareja et al. 2020 (arXiv:1902.10191), Table 2: MAP and MRR

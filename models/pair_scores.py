@@ -8,8 +8,8 @@ A network's odds may stand on a rule's shoulders instead of alone: the score is 
 
     repeat_and_activity(u, v) * odds(u, v) ^ power        power >= 0
 
-which in logarithms is the rule's score and `power` times the network's. At 0 it is the rule bit for bit. A pair with a
-node that never had a link stays at 0.
+which in logarithms is the rule's score and `power` times the network's. At 0 it is the rule bit for bit, and the larger
+it is, the more the network decides.
 """
 
 from collections.abc import Iterator
@@ -21,6 +21,7 @@ from models.link_memory import LinkMemory
 from models.pair_head import PairHead
 
 BLOCK = 2**22  # numbers of the head's hidden layer at once
+LARGEST = 600  # logarithm of a factor; e^700 is still a number
 KEPT = 2**25  # scores of pairs of groups that are kept for a second look
 
 
@@ -28,8 +29,9 @@ class PairScores:
     """Log-odds of the second class against the first for ordered pairs of N nodes, or with `power` the product above.
 
     Node i has the embedding `h[place[i]]`; `h` [n, width], `place` [N]. `memory` is given where the head reads its
-    features or there is a `power`. With `both_ways`, of graphs without a direction, a pair that was seen has the mean
-    of its log-odds in both directions: two scores for what is one link would cost precision.
+    features or there is a `power`, which may be set anew, since the log-odds are kept. With `both_ways`, of graphs
+    without a direction, a pair that was seen has the mean of its log-odds in both directions: two scores for what is
+    one link would cost precision.
     """
 
     def __init__(
@@ -47,23 +49,21 @@ class PairScores:
         _, alike = h.unique(dim=0, return_inverse=True)
         marks = alike[place][:, None]  # [N, 1]
         if memory is not None:
-            everyone = torch.arange(self.nodes, device=place.device).expand(2, -1)
-            activity = memory.features_unseen(everyone)[:, 1].unique(return_inverse=True)[1]
-            marks = torch.cat([marks, activity[:, None]], dim=1)
-            if power is not None:
-                marks = torch.cat([marks, memory.links.long()[:, None]], dim=1)
+            busy = torch.stack([memory.recent_links, memory.links], dim=1).long()  # all that is known of single nodes
+            marks = torch.cat([marks, busy], dim=1)
         _, self.group = marks.unique(dim=0, return_inverse=True)  # [N]
         self.size = torch.bincount(self.group)  # [G]
         self.member = torch.empty_like(self.size)  # [G], a node of each group
         self.member[self.group] = torch.arange(self.nodes, device=place.device)
         self.source, self.target = (end[place[self.member]] for end in head.ends(h))
-        self.seen_key, self.seen_score = self._seen(h, place)
+        self.seen_key, self._seen_rule, self._seen_odds = self._seen(h, place)
         self._blocks: list[Tensor] = []
 
     def __call__(self, rows: Tensor) -> Tensor:
         """Source nodes `rows` [R] to scores [R, N]."""
         groups, line = self.group[rows].unique(return_inverse=True)
-        scores = torch.cat(list(self._of_groups(groups)))[line][:, self.group]  # [R, N]
+        log_odds = torch.cat(list(self._of_groups(groups)))
+        scores = self._on_activity(groups, log_odds)[line][:, self.group]  # [R, N]
         line, at = _rows_of(self.seen_key, rows, self.nodes)
         scores[line, self.seen_key[at] % self.nodes] = self.seen_score[at]
         return scores
@@ -119,17 +119,20 @@ class PairScores:
         """How many nodes each group has, or how many of the known ones: [G]."""
         return self.size if known is None else torch.bincount(self.group[known], minlength=len(self.size))
 
-    def _seen(self, h: Tensor, place: Tensor) -> tuple[Tensor, Tensor]:
+    @property
+    def seen_score(self) -> Tensor:
+        return self._seen_odds if self.power is None else stacked(self._seen_rule, self._seen_odds, self.power)
+
+    def _seen(self, h: Tensor, place: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Of each pair that was seen its key, the rule's score and the log-odds."""
         if self.memory is None:
-            return place.new_empty(0), h.new_empty(0)
+            return place.new_empty(0), h.new_empty(0), h.new_empty(0)
         pairs = self.memory.seen_pairs()
         features = self.memory.features(pairs) if self.head.features else None
-        key, scores = pairs[0] * self.nodes + pairs[1], odds(self.head(h, place[pairs], features))
+        key, log_odds = pairs[0] * self.nodes + pairs[1], odds(self.head(h, place[pairs], features))
         if self.both_ways:
-            scores = (scores + scores[torch.searchsorted(key, pairs[1] * self.nodes + pairs[0])]) / 2
-        if self.power is not None:
-            scores = stacked(self.memory.repeat_and_activity_at(pairs), scores, self.power)
-        return key, scores
+            log_odds = (log_odds + log_odds[torch.searchsorted(key, pairs[1] * self.nodes + pairs[0])]) / 2
+        return key, self.memory.repeat_and_activity_at(pairs), log_odds
 
     def _at(self, key: Tensor) -> Tensor:
         scores = self._of_pairs(key)
@@ -151,7 +154,7 @@ class PairScores:
         """The scores of all pairs of groups in blocks of rows, and the row that each begins with."""
         first = 0
         for block in self._kept_blocks():
-            yield first, block
+            yield first, self._on_activity(torch.arange(first, first + len(block), device=block.device), block)
             first += len(block)
 
     def _kept_blocks(self) -> Iterator[Tensor] | list[Tensor]:
@@ -163,16 +166,18 @@ class PairScores:
         return self._blocks
 
     def _of_groups(self, groups: Tensor) -> Iterator[Tensor]:
-        """Scores [a, G] of source groups against all groups, as many at once as fit a block."""
+        """Log-odds [a, G] of source groups against all groups, as many at once as fit a block."""
         for part in groups.split(max(1, BLOCK // (len(self.size) * self.head.first.out_features))):
             features = self._unseen(part) if self.head.features else None
-            scores = odds(self.head.meet(self.source[part, None], self.target, features))
-            yield scores if self.power is None else self._on_activity(part, scores, self.power)
+            yield odds(self.head.meet(self.source[part, None], self.target, features))
 
-    def _on_activity(self, groups: Tensor, scores: Tensor, power: float) -> Tensor:
+    def _on_activity(self, groups: Tensor, log_odds: Tensor) -> Tensor:
+        """Scores [a, G] of source groups against all groups, from their log-odds."""
+        if self.power is None:
+            return log_odds
         assert self.memory is not None
         activity = self.memory.activity_of_all_history(self.member[groups, None], self.member)
-        return stacked(activity, scores, power)
+        return stacked(activity, log_odds, self.power)
 
     def _unseen(self, groups: Tensor) -> Tensor:
         assert self.memory is not None
@@ -186,8 +191,8 @@ def odds(logits: Tensor) -> Tensor:
 
 
 def stacked(rule: Tensor, log_odds: Tensor, power: float) -> Tensor:
-    """A rule's score times the odds to a power, [...]; the rule itself where the power is 0."""
-    return rule * (power * log_odds.double()).exp()
+    """A rule's score times the odds to a power, [...]; the rule itself where the power is 0, and always finite."""
+    return rule * (power * log_odds.double()).clamp(-LARGEST, LARGEST).exp()
 
 
 def _rows_of(key: Tensor, rows: Tensor, nodes: int) -> tuple[Tensor, Tensor]:

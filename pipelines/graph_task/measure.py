@@ -1,7 +1,7 @@
 """A network's figures on a range of samples."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 import torch
 from torch import Tensor
@@ -14,7 +14,7 @@ from pipelines.graph_task.grouped_metrics import mean_reciprocal_rank
 from pipelines.graph_task.network import GraphNetwork
 from pipelines.graph_task.prepare import Prepared
 
-POWERS = (0.0, 0.03, 0.1, 0.3, 1.0)  # of the odds of a stacked network; 0 is the rule alone
+POWERS = (0.0, 0.1, 0.3, 1.0, 3.0, 10.0)  # of the odds of a stacked network; 0 is the rule alone
 
 
 def link_scores(
@@ -32,13 +32,11 @@ def link_figure(network: GraphNetwork, frames: Frames, prepared: Prepared, sampl
     Over all ordered pairs of the nodes known there. A node that first comes in the test range is no candidate: its
     number would else choose the epoch.
     """
-    figure = mean_reciprocal_rank if prepared.metric == "mrr" else PairScores.average_precision
-    steps = [
+    figure = _figure(prepared)
+    return _mean(
         figure(scores, prepared.labelled(sample).members, prepared.known_to_validation)
         for sample, scores, _ in link_scores(network, frames, prepared, samples)
-    ]
-    counted = [value for value in steps if not math.isnan(value)]
-    return sum(counted) / len(counted) if counted else 0.0
+    )
 
 
 @torch.no_grad()
@@ -68,12 +66,27 @@ def selection_score(network: GraphNetwork, frames: Frames, prepared: Prepared, s
     return 0.0 if math.isnan(score) else score
 
 
+@torch.no_grad()
 def choose_power(network: GraphNetwork, frames: Frames, prepared: Prepared, samples: range) -> float:
     """Give a stacked network the power with the best figure, of equal ones the smallest, and give back that figure."""
-    found = {}
-    for power in POWERS:
-        network.power.fill_(power)
-        found[power] = link_figure(network, frames, prepared, samples)
+    figure = _figure(prepared)
+    steps: dict[float, list[float]] = {power: [] for power in POWERS}
+    for sample, scores, _ in link_scores(network, frames, prepared, samples):
+        links = prepared.labelled(sample).members
+        for power in POWERS:
+            scores.power = power
+            steps[power].append(figure(scores, links, prepared.known_to_validation))
+    found = {power: _mean(each) for power, each in steps.items()}
     best = max(POWERS, key=found.__getitem__)  # the first of equal ones
     network.power.fill_(best)
     return found[best]
+
+
+def _figure(prepared: Prepared) -> Callable[[PairScores, Tensor, Tensor], float]:
+    return mean_reciprocal_rank if prepared.metric == "mrr" else PairScores.average_precision
+
+
+def _mean(steps: Iterable[float]) -> float:
+    """Of the steps that have links, 0 where none has."""
+    counted = [value for value in steps if not math.isnan(value)]
+    return sum(counted) / len(counted) if counted else 0.0

@@ -49,7 +49,7 @@ def predict(artefact: GraphArtefact, snapshots: Snapshots) -> pl.DataFrame:
         return _shares_of_nodes(artefact, snapshots, network.logits(h, place[None]).softmax(1))
     memory = LinkMemory(len(snapshots.names), window=artefact.task.window)
     for snapshot in snapshots:
-        memory.update(snapshot.nodes[snapshot.edge_index])
+        memory.update(snapshot.nodes[snapshot.edge_index], snapshot.edge_weight)
     place = frames[last].place
     if isinstance(artefact.task, LinkTask):
         scores = network.pair_scores(h, place, memory)
@@ -94,8 +94,14 @@ def best_pairs(
 
 
 def as_score(network: GraphNetwork, found: Tensor) -> Tensor:
-    """What a network says of pairs as numbers between 0 and 1, in the same order."""
-    return found / (1 + found) if network.is_stacked else found.sigmoid()
+    """What a network says of pairs as numbers between 0 and 1, in the same order.
+
+    Of a stacked one the geometric mean of rule and odds, so that high powers do not round to 1.
+    """
+    if not network.is_stacked:
+        return found.sigmoid()
+    mean = found ** (1 / (1 + float(network.power)))
+    return mean / (1 + mean)
 
 
 def _shares_of_nodes(artefact: GraphArtefact, snapshots: Snapshots, shares: Tensor) -> pl.DataFrame:

@@ -89,7 +89,7 @@ class Prepared:
         """What was seen up to each of these samples, one after the other; the same object, updated in between."""
         memory = LinkMemory(self.nodes, window=self.task.window)
         for step in range(samples.stop):
-            memory.update(self.links(step))
+            memory.update(self.links(step), self.snapshots[step].edge_weight)
             if step in samples:
                 yield memory
 

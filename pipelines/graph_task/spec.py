@@ -138,11 +138,15 @@ class GraphModelBase(Table):
     largest_degree: int | None = Field(
         None, ge=1, description="larger degrees count as this; the largest of training by default"
     )
-    pair_memory: bool = Field(False, description="the head also reads what is remembered of a pair of nodes")
+    pair_memory: bool = Field(
+        False,
+        description="the head also reads what is remembered of a pair of nodes: when and by how much it was linked, "
+        "and how busy either end is",
+    )
     stacked: bool = Field(
         False,
         description="scores of links are the rule repeat_and_activity times the network's odds to a power that "
-        "validation chooses, 0 (the rule alone) among them; needs pair_memory",
+        "validation chooses, from 0 (the rule alone) to 10; needs pair_memory",
     )
 
     @model_validator(mode="after")

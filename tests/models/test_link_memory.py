@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from models.link_memory import FEATURES, LinkMemory, random_scores
+from models.link_memory import FEATURES, VOLUME_DECAYS, LinkMemory, random_scores
 
 N = 7
 
@@ -43,7 +43,7 @@ def test_each_rule_is_the_one_that_dense_matrices_give(steps: int, window: int, 
     memory, pictures = remembered(past, window=window), dense(past)
     recent = pictures[-window:]
     links, ever = recent.sum((0, 2)), pictures.sum((0, 2))
-    share = ever / ever.max().clamp(min=1)
+    share = ever.clamp(min=0.5) / ever.max().clamp(min=1)
     torch.testing.assert_close(memory.activity(rows), torch.outer(links, links), rtol=0, atol=0)
     torch.testing.assert_close(memory.repeat(rows), decayed(recent, 0.5), rtol=0, atol=0)
     both = decayed(pictures, 0.5) + 1e-9 * torch.outer(share, share)
@@ -64,7 +64,27 @@ def test_features_are_those_of_dense_matrices(steps: int, window: int, seed: int
     torch.testing.assert_close(found["target_activity"], links.expand(N, N))
     torch.testing.assert_close(found["present"], pictures[-1].float())
     torch.testing.assert_close(found["absence"], torch.tensor(absence))
+    ever = pictures.sum((0, 2)).log1p().float()
+    torch.testing.assert_close(found["source_links"], ever[:, None].expand(N, N))
+    torch.testing.assert_close(found["target_links"], ever.expand(N, N))
     torch.testing.assert_close(found["reciprocal"], (pictures.sum(0) > 0).T.float())
+
+
+@settings(deadline=None)
+@given(steps=st.integers(1, 20), seed=st.integers(0, 99), weighted=st.booleans())
+def test_volumes_are_decayed_sums_of_the_logarithms_of_what_passed(steps: int, seed: int, weighted: bool) -> None:
+    past, pairs = stream(steps, seed), torch.cartesian_prod(torch.arange(N), torch.arange(N)).T
+    generator = torch.Generator().manual_seed(seed)
+    weights = [torch.rand(step.shape[1], generator=generator) * 9 if weighted else None for step in past]
+    memory, amounts = LinkMemory(N), torch.zeros(steps, N, N, dtype=torch.float64)
+    for amount, step, weight in zip(amounts, past, weights, strict=True):
+        memory.update(step, weight)
+        for place, (source, target) in enumerate(step.T.tolist()):
+            amount[source, target] += 1.0 if weight is None else weight[place].double()
+    age = torch.arange(steps - 1, -1, -1).double()
+    expected = [torch.einsum("t,tuv->uv", decay**age, amounts.log1p()) for decay in VOLUME_DECAYS]
+    found = memory.features(pairs)[:, -len(VOLUME_DECAYS) :].T.view(-1, N, N)
+    torch.testing.assert_close(found, torch.stack(expected).float())
 
 
 def test_what_comes_later_changes_nothing_that_was_said_before() -> None:
@@ -92,8 +112,8 @@ def test_rows_asked_in_blocks_in_any_order_and_twice_are_the_rows_asked_at_once(
 def test_a_memory_of_nothing_scores_all_pairs_alike_and_has_never_seen_any() -> None:
     memory, rows = LinkMemory(N), torch.arange(N)
     for name in ("activity", "repeat", "repeat_and_activity"):
-        assert not memory.rules()[name](rows).any()
-    assert memory.features(torch.tensor([[0], [1]])).tolist() == [[0, 0, 0, 0, 1, 0]]
+        assert len(memory.rules()[name](rows).unique()) == 1
+    assert memory.features(torch.tensor([[0], [1]])).tolist() == [[0, 0, 0, 0, 1, *[0] * 6]]
 
 
 def test_a_link_of_the_last_ten_steps_outranks_any_activity() -> None:
@@ -101,7 +121,16 @@ def test_a_link_of_the_last_ten_steps_outranks_any_activity() -> None:
     busy = torch.tensor([[0, 1, 1, 2], [1, 0, 2, 1]])
     memory = remembered([torch.cat([busy, torch.tensor([[3], [4]])], dim=1), *[busy] * 10])
     scores = memory.repeat_and_activity(torch.arange(N))
-    assert scores[3, 4] > scores[0, 2] > scores[3, 0] > scores[5, 6] == 0
+    assert scores[3, 4] > scores[0, 2] > scores[3, 0] > scores[5, 6] > 0
+
+
+def test_a_newcomer_looks_for_busy_nodes_first() -> None:
+    """Node 6 has never had a link, node 1 the most of all."""
+    memory = remembered([torch.tensor([[0, 1, 1, 2], [1, 0, 2, 1]])] * 2)
+    scores = memory.repeat_and_activity(torch.arange(N))
+    assert scores[6].argmax() == 1
+    assert scores[6, 1] > scores[6, 0] == scores[6, 2] > scores[6, 3] > 0
+    assert scores[6, 0] < scores[2, 0]  # and is not as busy as one that had a link
 
 
 def test_random_scores_are_uniform_and_another_seed_gives_others() -> None:

@@ -9,7 +9,7 @@ from sklearn.metrics import average_precision_score
 from models import pair_scores
 from models.link_memory import FEATURES, LinkMemory
 from models.pair_head import PairHead
-from models.pair_scores import PairScores, odds
+from models.pair_scores import PairScores, odds, stacked
 
 N = 9
 
@@ -140,3 +140,24 @@ def test_a_link_without_a_direction_has_one_score_both_ways():
     assert alike.shape[1] > 0
     assert torch.equal(one.at(alike), one.at(alike.flip(0)))
     assert not torch.equal(each.at(alike), each.at(alike.flip(0)))
+
+
+@pytest.mark.parametrize("kept", [0, 2**25])
+@torch.no_grad()
+def test_a_power_set_anew_gives_the_scores_of_an_object_made_with_it(monkeypatch, kept):
+    monkeypatch.setattr(pair_scores, "KEPT", kept)
+    head, h, place, memory, links = case(5, remembers=True)
+    links = links[:, (links[0] * N + links[1]).argsort()]
+    scores = PairScores(head, h, place, memory, power=0.0)
+    for power in (3.0, 0.0, 0.1):
+        scores.power = power
+        fresh = PairScores(head, h, place, memory, power=power)
+        assert torch.equal(scores(torch.arange(N)), fresh(torch.arange(N)))
+        assert scores.average_precision(links) == fresh.average_precision(links)
+        assert all(torch.equal(a, b) for a, b in zip(scores.rank(links), fresh.rank(links), strict=True))
+
+
+def test_no_odds_are_too_large_for_a_number():
+    rule = torch.tensor([1.0, 1e-9], dtype=torch.float64)
+    assert bool(stacked(rule, torch.tensor([500.0, -500.0]), 10.0).isfinite().all())
+    assert bool((stacked(rule, torch.tensor([500.0, -500.0]), 10.0) > 0).all())
