@@ -20,6 +20,8 @@ from torch_geometric.nn.aggr import (
     SumAggregation,
 )
 
+from models.lcm import LCMAggregation
+
 AggregationName = Literal["mean", "sum", "max", "pna", "gru", "lcm"]
 
 
@@ -41,8 +43,6 @@ def make_aggregation(name: AggregationName, width: int, *, assoc_weight: float =
         case "gru":
             return RaggedGRU(width)
         case "lcm":
-            from models.lcm import LCMAggregation
-
             return LCMAggregation(in_channels=width, out_channels=width, project=False, assoc_weight=assoc_weight)
     raise ValueError(f"no aggregation is called {name!r}; there are mean, sum, max, pna, gru and lcm")
 

@@ -1,6 +1,5 @@
 """What every aggregation promises, whichever name it has, and how the ones written here differ from PyG's."""
 
-import importlib.util
 from itertools import pairwise
 from typing import Any, get_args
 
@@ -12,8 +11,7 @@ from models.aggregations import PNA, AggregationName, both, make_aggregation, sh
 
 C = 4
 DEGREES = [3, 0, 1, 7, 2, 16, 5, 0]
-HAS_LCM = importlib.util.find_spec("models.lcm") is not None
-NAMES = [name for name in get_args(AggregationName) if name != "lcm" or HAS_LCM]
+NAMES = get_args(AggregationName)
 named = pytest.mark.parametrize("name", NAMES)
 
 

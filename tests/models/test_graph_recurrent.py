@@ -1,6 +1,5 @@
 """Message passing with each of the aggregations, alone and as the encoder of a forecaster."""
 
-import importlib.util
 from functools import partial
 from typing import Any, get_args
 
@@ -17,12 +16,10 @@ from models.graph_recurrent import GraphRecurrent
 from models.pace import Paced
 
 B, W, H, N, F, S, C = 3, 8, 2, 6, 2, 3, 8
-HAS_LCM = importlib.util.find_spec("models.lcm") is not None
-NAMES = [name for name in get_args(AggregationName) if name != "lcm" or HAS_LCM]
+NAMES = get_args(AggregationName)
 SYMMETRIC = [name for name in NAMES if name not in ("gru", "lcm")]
 Sample = tuple[Tensor, Tensor, Tensor]
 named = pytest.mark.parametrize("name", NAMES)
-needs_lcm = pytest.mark.skipif(not HAS_LCM, reason="models.lcm is not there yet")
 
 
 def encoder(name: Any, *, layers: int = 2, directed: bool = True, **settings: Any) -> GraphRecurrent:
@@ -182,23 +179,22 @@ def test_degrees_are_those_of_each_direction() -> None:
     assert against.mean_log_degree.item() == pytest.approx(torch.tensor(N).log().item() / N, rel=1e-3)
 
 
-@needs_lcm
 def test_the_penalty_of_all_layers_comes_through_what_is_wrapped_around(sample: Sample) -> None:
     network = forecaster("lcm", assoc_weight=0.5, layers=1, directed=False)
     around = Scaled(Paced(network), Scaler(N, F))
     edges = torch.ones(B, S, N, N)
     around.train()(*sample, edges)
-    one = float(penalty(around))
+    one = penalty(around)
     assert one > 0
-    assert one == float(network.encoder.layers[0].messages[0].aggregation.penalty())
+    assert one == network.encoder.layers[0].messages[0].aggregation.penalty()
     around.eval()(*sample, edges)
-    assert float(penalty(around)) == 0
+    assert penalty(around) == 0
     deeper = forecaster("lcm", assoc_weight=0.5).train()
     deeper(*sample, edges)
     parts = [messages.aggregation.penalty() for layer in deeper.encoder.layers for messages in layer.messages]
     assert len(parts) == 4
     torch.testing.assert_close(penalty(deeper), sum(parts))
-    assert float(penalty(forecaster("mean").train())) == 0
+    assert penalty(forecaster("mean").train()) == 0
 
 
 def test_a_sparse_adjacency_is_refused() -> None:
