@@ -62,11 +62,12 @@ class BinaryGRU(Operator):
 
 
 def _cell(of_input: Tensor, of_state: Tensor, state: Tensor) -> Tensor:
-    r_in, z_in, n_in = of_input.chunk(3, dim=-1)
-    r_state, z_state, n_state = of_state.chunk(3, dim=-1)
-    r, z = (r_in + r_state).sigmoid(), (z_in + z_state).sigmoid()  # reset, update
-    n = (n_in + r * n_state).tanh()
-    return (1 - z) * n + z * state
+    """The cell's next state [P, C], of 5 kernels."""
+    width = state.shape[-1]
+    gates = 2 * width
+    r, z = (of_input[:, :gates] + of_state[:, :gates]).sigmoid().split(width, dim=-1)  # reset, update
+    n = torch.addcmul(of_input[:, gates:], r, of_state[:, gates:]).tanh()
+    return torch.lerp(n, state, z)  # (1 - z) n + z state
 
 
 class Add(Operator):
