@@ -25,8 +25,13 @@ from models.lcm import LCMAggregation
 AggregationName = Literal["mean", "sum", "max", "pna", "gru", "lcm"]
 
 
-def make_aggregation(name: AggregationName, width: int, *, assoc_weight: float = 0.0) -> Aggregation:
-    """Rows of `width` channels to as many. `assoc_weight` is that of LCM's penalty for not being associative.
+def make_aggregation(
+    name: AggregationName, width: int, *, assoc_weight: float = 0.0, assoc_fraction: float = 1.0
+) -> Aggregation:
+    """Rows of `width` channels to as many.
+
+    `assoc_weight` is that of LCM's penalty for not being associative, `assoc_fraction` the share of the nodes of its
+    trees on which that is estimated, without bias: all of them cost twice as much as LCM itself.
 
     All but `lcm`, which has learned what to say of nothing, give zeros for an empty segment. `pna` has to be told the
     degrees of the training graph: `PNA.fit`. Raises ValueError for another name.
@@ -43,7 +48,7 @@ def make_aggregation(name: AggregationName, width: int, *, assoc_weight: float =
         case "gru":
             return RaggedGRU(width)
         case "lcm":
-            return LCMAggregation(in_channels=width, out_channels=width, project=False, assoc_weight=assoc_weight)
+            return LCMAggregation(width, width, project=False, assoc_weight=assoc_weight, assoc_fraction=assoc_fraction)
     raise ValueError(f"no aggregation is called {name!r}; there are mean, sum, max, pna, gru and lcm")
 
 

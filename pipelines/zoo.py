@@ -35,6 +35,7 @@ from pipelines.spec import (
     StidModel,
 )
 
+ASSOC_FRACTION = 0.1  # of a batch's tens of thousands of tree nodes, enough to estimate a mean
 MOST_EXPLAINED = 200  # variables of a graph whose relations are kept for every epoch
 
 
@@ -257,7 +258,8 @@ def _is_directed(model: GraphModel) -> bool:
 def _graph_recurrent(model: GraphRecurrentModel) -> GraphRecurrent:
     from models.aggregations import make_aggregation  # PyG takes a second to import
 
-    make = partial(make_aggregation, model.aggregation, model.hidden, assoc_weight=model.assoc_weight)
+    charge = {"assoc_weight": model.assoc_weight, "assoc_fraction": ASSOC_FRACTION}
+    make = partial(make_aggregation, model.aggregation, model.hidden, **charge)
     return GraphRecurrent(model.hidden, make, layers=model.layers, directed=_is_directed(model))
 
 
