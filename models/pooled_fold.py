@@ -143,9 +143,12 @@ def _keep(ctx: Any, inputs: tuple, output: tuple[Tensor, Tensor]) -> None:
 def _differentiate(ctx: Any, d_out: Tensor | None, d_pool: Tensor | None) -> tuple:
     pool, root, *kept = ctx.saved_tensors
     right, left, packed = kept[len(kept) - ctx.levels :], kept[4 : 4 + ctx.levels], kept[:4]
-    d_x, d_packed = _fold_backward(d_out, d_pool, pool, packed, left, right, ctx.start, root, ctx.chunk)
     nothing = [None] * ctx.levels
-    return d_x, d_packed, nothing, nothing, None, None, None
+    no_start: list | None = None if ctx.levels else []  # torch takes an empty list for one of tensors
+    if d_out is None and d_pool is None:
+        return None, [None] * len(packed), nothing, nothing, no_start, None, None
+    d_x, d_packed = _fold_backward(d_out, d_pool, pool, packed, left, right, ctx.start, root, ctx.chunk)
+    return d_x, d_packed, nothing, nothing, no_start, None, None
 
 
 def _refuse(ctx: Any, *grads: Any) -> tuple:
