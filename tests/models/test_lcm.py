@@ -3,6 +3,9 @@
 import copy
 import math
 import pickle
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -12,7 +15,7 @@ from torch import Tensor, nn
 from torch_geometric.nn import GATConv, MessagePassing, SAGEConv
 from torch_geometric.nn import LCMAggregation as PyGAggregation
 
-from models.commutative import Add, Maximum, Operator, SecondMinimum
+from models.commutative import Add, BinaryGRU, Maximum, Operator, SecondMinimum
 from models.lcm import LCMAggregation, penalties
 from models.lcm_penalties import associativity_penalty
 from models.tree_plan import TreePlan, make_plan
@@ -399,3 +402,123 @@ def test_parameters_can_be_drawn_anew():
     aggr.reset_parameters()
     assert not any(torch.equal(before[name], parameter) for name, parameter in aggr.named_parameters())
     assert torch.equal(aggr.identity, torch.zeros(C))
+
+
+# ---------------------------------------------------------------- what training makes of the operator
+
+BITS = 6
+
+
+def bits(numbers: Tensor) -> Tensor:
+    return ((numbers.unsqueeze(-1) >> torch.arange(BITS)) & 1).float()
+
+
+def change_of_order(aggr: LCMAggregation, encode: nn.Module) -> Tensor:
+    """How far, of its length, the result of eight rows goes when they change places."""
+    numbers, plan = torch.randint(2**BITS, (256, 8)), make_plan(torch.arange(257) * 8, 256 * 8)
+    first, again = (
+        aggr(encode(bits(numbers.gather(1, torch.rand(256, 8).argsort(1))).flatten(0, 1)), plan=plan) for _ in range(2)
+    )
+    return ((first - again).norm(dim=1) / first.norm(dim=1)).mean()
+
+
+def change_after_training(assoc_weight: float) -> Tensor:
+    """On the second minimum of eight numbers of six bits."""
+    torch.manual_seed(0)
+    encode, decode = nn.Sequential(nn.Linear(BITS, 24), nn.GELU()), nn.Linear(24, BITS)
+    aggr = LCMAggregation(24, 24, project=False, assoc_weight=assoc_weight)
+    model, plan = nn.ModuleList([encode, aggr, decode]), make_plan(torch.arange(33) * 8, 32 * 8)
+    adam = torch.optim.Adam(model.parameters(), lr=3e-3)
+    for _ in range(300):
+        numbers = torch.randint(2**BITS, (32, 8))
+        told = decode(aggr(encode(bits(numbers).flatten(0, 1)), plan=plan))
+        loss = nn.functional.binary_cross_entropy_with_logits(told, bits(numbers.sort(1).values[:, 1]))
+        adam.zero_grad()
+        (loss + penalties(model)).backward()
+        adam.step()
+    with torch.no_grad():
+        return change_of_order(aggr.eval(), encode)
+
+
+@pytest.mark.slow
+def test_the_charge_for_associativity_makes_the_order_of_rows_matter_four_times_less():
+    without, charged = change_after_training(0.0), change_after_training(1.0)
+    assert without > 0.05
+    assert charged < without / 4
+
+
+def test_charged_for_it_the_operator_learns_to_leave_alone_what_meets_the_identity():
+    aggr = LCMAggregation(4, 4, project=False, identity_weight=1.0)
+    adam = torch.optim.Adam(aggr.parameters(), lr=3e-2)
+    for _ in range(300):
+        aggr(torch.rand(64, 4) - 0.5, ptr=torch.arange(65))
+        adam.zero_grad()
+        aggr.penalty().backward()
+        adam.step()
+    x = torch.rand(256, 4) - 0.5
+    changed = aggr.op(x, aggr.identity.expand_as(x)) - x
+    assert changed.norm() <= 0.05 * x.norm()
+
+
+# ---------------------------------------------------------------- memory, and a GPU
+
+STAR = """
+import torch
+from models.lcm import LCMAggregation
+
+def resident(line):
+    return next(int(text.split()[1]) for text in open("/proc/self/status") if text.startswith(line)) / 4
+
+aggr = LCMAggregation(16, 16, project=False, shuffle=False)
+ptr = torch.cat([torch.tensor([0]), torch.full((10_001,), 1_000_000)])
+plan = aggr.make_plan(ptr=ptr)
+x = torch.ones(1_000_000, 16, requires_grad=True)
+open("/proc/self/clear_refs", "w").write("5")  # the peak from here on
+before = resident("VmRSS")
+aggr(x, plan=plan).sum().backward()
+print((resident("VmHWM") - before) * 1024 / x.numel())
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="no /proc here")
+def test_a_star_of_a_million_leaves_needs_less_than_twelve_times_its_rows():
+    root = Path(__file__).parents[2]
+    ran = subprocess.run([sys.executable, "-c", STAR], cwd=root, capture_output=True, text=True, check=True)
+    assert 2 < float(ran.stdout) < 12  # it cannot be less than the pool
+
+
+@needs_gpu
+def test_with_a_plan_the_host_never_waits_for_the_gpu():
+    aggr = LCMAggregation(64, 64, assoc_weight=0.1, assoc_fraction=0.5, identity_weight=0.1).cuda().train()
+    plan = LCMAggregation.make_plan(ptr=ptr_of(DEGREES)).to("cuda")
+    x = torch.randn(E, 64, device="cuda")
+    aggr(x, plan=plan)  # what is compiled or set up once, is
+    torch.cuda.synchronize()
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        aggr(x, plan=plan)
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+
+
+@needs_gpu
+@both_engines
+def test_on_a_gpu_the_same_call_gives_the_same_bits_forward_and_backward(engine):
+    aggr = LCMAggregation(64, 64, engine=engine, shuffle=False).cuda()
+    x = torch.randn(E, 64, device="cuda")
+    torch.use_deterministic_algorithms(True)
+    try:
+        runs = []
+        for _ in range(2):
+            out = aggr(x, ptr=ptr_of(DEGREES).cuda())
+            runs.append([out, *torch.autograd.grad(out.square().sum(), list(aggr.parameters()))])
+    finally:
+        torch.use_deterministic_algorithms(False)
+    assert all(torch.equal(one, other) for one, other in zip(*runs, strict=True))
+
+
+@needs_gpu
+def test_on_a_gpu_the_operator_commutes_but_for_rounding():
+    op, a, b = BinaryGRU(64).cuda(), torch.randn(100, 64, device="cuda"), torch.randn(100, 64, device="cuda")
+    torch.testing.assert_close(op(a, b), op(b, a), atol=1e-6, rtol=1e-6)
