@@ -14,11 +14,13 @@ from torch_geometric.nn.aggr import Aggregation
 
 from models.commutative import BinaryGRU, Operator
 from models.lcm_penalties import associativity_penalty, commutativity_penalty, neutrality_penalty
+from models.pooled_fold import pooled_fold
 from models.segment_order import canonical_order, random_order
 from models.tree_fold import fold, segment_values
 from models.tree_plan import TreePlan, make_plan
 
 Order = Literal["given", "canonical"]
+Engine = Literal["pooled", "autograd"]
 
 
 class LCMAggregation(Aggregation):  # type: ignore[misc]
@@ -34,6 +36,9 @@ class LCMAggregation(Aggregation):  # type: ignore[misc]
     The weights charge the operator, in training, for not being associative (estimated on `assoc_fraction` of the
     nodes), for not being commutative (an operator of one's own), and for not leaving x alone when it meets the
     identity; `penalty` has the sum.
+
+    A `BinaryGRU` folds in the `pooled` engine, which keeps little memory and has no second derivative; `autograd` has
+    it, and is what any other operator folds in.
     """
 
     def __init__(
@@ -52,6 +57,7 @@ class LCMAggregation(Aggregation):  # type: ignore[misc]
         num_orders: int = 1,
         op: Operator | None = None,
         allow_unsorted: bool = False,
+        engine: Engine = "pooled",
     ) -> None:
         super().__init__()
         if not project and in_channels != out_channels:
@@ -69,7 +75,7 @@ class LCMAggregation(Aggregation):  # type: ignore[misc]
         self.assoc_weight, self.assoc_fraction = assoc_weight, assoc_fraction
         self.comm_weight, self.identity_weight = comm_weight, identity_weight
         self.shuffle, self.order, self.num_orders = shuffle, order, num_orders
-        self.allow_unsorted = allow_unsorted
+        self.allow_unsorted, self.engine = allow_unsorted, engine
         self._penalty = torch.zeros(())
 
     def reset_parameters(self) -> None:
@@ -162,14 +168,21 @@ class LCMAggregation(Aggregation):  # type: ignore[misc]
     def _fold(self, x: Tensor, plan: TreePlan) -> Tensor:
         """Segments [S, H, C] of leaves [E, H * orders, C]."""
         trees = plan.tiled(x.shape[1])
-        pool = fold(self.op, x.flatten(0, 1), trees)
+        values, pool = self._meet(x.flatten(0, 1), trees)
         if self.training:
             self._penalty = self._charge(pool, trees)
         heads = x.shape[1] // self.num_orders
-        values = segment_values(pool, trees).view(len(plan.root), heads, self.num_orders, self.out_channels).mean(2)
+        values = values.view(len(plan.root), heads, self.num_orders, self.out_channels).mean(2)
         if self.identity is None:
             return values
         return torch.where((plan.root < 0).view(-1, 1, 1), self.identity, values)
+
+    def _meet(self, x: Tensor, trees: TreePlan) -> tuple[Tensor, Tensor]:
+        """What each segment comes to, zero where empty, and the pool."""
+        if self.engine == "pooled" and isinstance(self.op, BinaryGRU):
+            return pooled_fold(self.op, x, trees)  # type: ignore[arg-type]  # a Parameter is the Tensor it reads
+        pool = fold(self.op, x, trees)
+        return segment_values(pool, trees), pool
 
     def _charge(self, pool: Tensor, plan: TreePlan) -> Tensor:
         charges = [pool.new_zeros(())]

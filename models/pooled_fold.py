@@ -16,8 +16,8 @@ from models.chunked_pairs import chunks
 from models.pair_gates import Fused, InPlace, element_wise
 from models.tree_plan import TreePlan
 
-PAIRS_ON_PROCESSOR = 512  # the room of so many, at 64 channels, stays in a core's cache
-PAIRS_ELSEWHERE = 65_536  # a GPU wants work; the room of so many is 0.4 GB at 64 channels
+VALUES_ON_PROCESSOR = 2**15  # of a row of each pair of a chunk: measured best, as the room stays in a core's cache
+VALUES_ELSEWHERE = 2**22  # a GPU wants work; the room for so many single precision values is half a gigabyte
 
 
 class GRUWeights(Protocol):
@@ -43,7 +43,8 @@ def pooled_fold(op: GRUWeights, x: Tensor, plan: TreePlan, *, chunk: int | None 
         raise ValueError(f"chunk is {chunk}; at least one pair must be in the room")
     left, right = [level.left for level in plan.levels], [level.right for level in plan.levels]
     start = [-1 if level.start is None else level.start for level in plan.levels]
-    chunk = chunk or (PAIRS_ON_PROCESSOR if x.device.type == "cpu" else PAIRS_ELSEWHERE)
+    values = VALUES_ON_PROCESSOR if x.device.type == "cpu" else VALUES_ELSEWHERE
+    chunk = chunk or max(1, values // channels)
     return _fold(x.to(op.weight_ih.dtype), _packed(op), left, right, start, plan.root, chunk)
 
 
@@ -64,8 +65,7 @@ def _packed(op: GRUWeights) -> list[Tensor]:
 # ---------------------------------------------------------------- the operator as torch sees it
 
 
-@torch.library.custom_op("flockcast::pooled_fold", mutates_args=())
-def _fold(
+def fold(
     x: Tensor,
     packed: list[Tensor],
     left: list[Tensor],
@@ -74,6 +74,7 @@ def _fold(
     root: Tensor,
     chunk: int,
 ) -> tuple[Tensor, Tensor]:
+    """Without autograd: the results and the pool."""
     pool = x.new_empty(len(x) + _results(left), x.shape[1])
     pool[: len(x)] = x
     weights, room = _Weights(*packed), _Room(x, _at_once(left, chunk))
@@ -86,8 +87,7 @@ def _fold(
     return pool[root.clamp(min=0)].masked_fill_((root < 0).unsqueeze(-1), 0), pool
 
 
-@torch.library.custom_op("flockcast::pooled_fold_backward", mutates_args=())
-def _fold_backward(
+def fold_backward(
     d_out: Tensor | None,
     d_pool: Tensor | None,
     pool: Tensor,
@@ -98,6 +98,7 @@ def _fold_backward(
     root: Tensor,
     chunk: int,
 ) -> tuple[Tensor, list[Tensor]]:
+    """The gradients of `x` and of the packed weights; a gradient that is None is zero."""
     leaves, add = len(pool) - _results(left), d_pool is not None
     gradient, weights = _seeded(d_out, d_pool, pool, root), _Weights(*packed)
     found, room = _WeightGradients(weights), _Room(pool, _at_once(left, chunk))
@@ -114,6 +115,10 @@ def _fold_backward(
         d_ab[1].sub_(d_difference)
         pairs.write(gradient, d_ab, add=add)
     return gradient[:leaves], found.sums()
+
+
+_fold = torch.library.custom_op("flockcast::pooled_fold", fold, mutates_args=())
+_fold_backward = torch.library.custom_op("flockcast::pooled_fold_backward", fold_backward, mutates_args=())
 
 
 @_fold.register_fake
@@ -138,9 +143,12 @@ def _keep(ctx: Any, inputs: tuple, output: tuple[Tensor, Tensor]) -> None:
 def _differentiate(ctx: Any, d_out: Tensor | None, d_pool: Tensor | None) -> tuple:
     pool, root, *kept = ctx.saved_tensors
     right, left, packed = kept[len(kept) - ctx.levels :], kept[4 : 4 + ctx.levels], kept[:4]
-    d_x, d_packed = _fold_backward(d_out, d_pool, pool, packed, left, right, ctx.start, root, ctx.chunk)
     nothing = [None] * ctx.levels
-    return d_x, d_packed, nothing, nothing, None, None, None
+    no_start: list | None = None if ctx.levels else []  # torch takes an empty list for one of tensors
+    if d_out is None and d_pool is None:
+        return None, [None] * len(packed), nothing, nothing, no_start, None, None
+    d_x, d_packed = _fold_backward(d_out, d_pool, pool, packed, left, right, ctx.start, root, ctx.chunk)
+    return d_x, d_packed, nothing, nothing, no_start, None, None
 
 
 def _refuse(ctx: Any, *grads: Any) -> tuple:

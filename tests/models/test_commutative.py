@@ -54,7 +54,7 @@ def test_the_gru_never_leaves_the_box_of_its_operands_and_one():
     op, a, b = BinaryGRU(8), 3 * torch.randn(500, 8), 3 * torch.randn(500, 8)
     with torch.no_grad():
         for parameter in op.parameters():
-            parameter *= 10
+            parameter.mul_(10)
     bound = torch.maximum(a.abs(), b.abs()).clamp(min=1)
     assert (op(a, b).abs() <= bound * (1 + 1e-6)).all()  # 1e-6: rounding of a convex mean in float32
 
