@@ -34,6 +34,7 @@ TABLES: list[tuple[str, str, type[BaseModel]]] = [
     ("[model]", "`regenn`", spec.RegennModel),
     ("[model]", "`evolvegcn`", spec.EvolveGcnModel),
     ("[model]", "`gcn`", spec.GcnModel),
+    ("[model]", "`graph-recurrent`", spec.GraphRecurrentModel),
     ("[model]", "`dlinear`", spec.DLinearModel),
     ("[model]", "`stid`", spec.StidModel),
     ("[model]", "`evolvegcn-flows`", spec.FlowModel),

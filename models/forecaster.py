@@ -4,7 +4,7 @@ A network works on scaled values; `Scaled` puts the scaler around it, so that wh
 raw observations to raw forecasts and nothing about scaling can be forgotten.
 """
 
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -25,6 +25,20 @@ class Forecaster(Protocol):
 def edge_steps(network: nn.Module) -> int:
     """Of how many newest steps a network reads the edges; 0 for all that have no dynamic graph."""
     return getattr(network, "edge_steps", 0)
+
+
+@runtime_checkable
+class Penalised(Protocol):
+    """A module that adds to the training loss, beside the error of the forecast."""
+
+    def penalty(self) -> Tensor:
+        """Of the last forward pass, if that was in training; else 0."""
+        ...
+
+
+def penalty(network: nn.Module) -> Tensor | float:
+    """The sum over the modules of a network that have one."""
+    return sum(module.penalty() for module in network.modules() if isinstance(module, Penalised))
 
 
 class Scaler(nn.Module):

@@ -4,7 +4,8 @@ Pareja et al., EvolveGCN, AAAI 2020, arXiv:1902.10191, stops at classification; 
 forecasting: one snapshot a step over the newest steps of the window, whose node features are the newest values, whether
 they were observed, and the calendar. The last step's embedding and the node's own window make the forecast. A linear
 map of the window stands beside it, so that the network can go on with a line or a season whatever the graph says.
-All weights but those of the calendar's profile are shared by the nodes.
+All weights but those of the calendar's profile are shared by the nodes. Other encoders of snapshots stand in
+EvolveGCN's place: a static GCN, and message passing with a recurrence for each node.
 """
 
 from collections.abc import Sequence
@@ -20,6 +21,7 @@ from models.evolvegcn import EvolveGCN
 from models.filling import fill_forward
 from models.graph import Graph
 from models.graph_comparators import StaticGCN
+from models.graph_recurrent import GraphRecurrent
 from models.profile import Profile
 
 
@@ -36,7 +38,7 @@ class GraphForecaster(nn.Module):
 
     def __init__(
         self,
-        encoder: EvolveGCN | StaticGCN,
+        encoder: EvolveGCN | StaticGCN | GraphRecurrent,
         *,
         window: int,
         horizon: int,

@@ -427,6 +427,28 @@ class GcnModel(GraphModel):
     name: Literal["gcn"]
 
 
+class GraphRecurrentModel(GraphModel):
+    """Messages between the nodes at every step, an aggregation chosen by name, and a GRU along the steps."""
+
+    name: Literal["graph-recurrent"]
+    aggregation: Literal["mean", "sum", "max", "pna", "gru", "lcm"] = Field(
+        "lcm", description="what a node makes of its neighbours' messages; lcm learns it (Ong and Veličković 2022)"
+    )
+    assoc_weight: float = Field(
+        0.01,
+        ge=0,
+        description="of lcm: weight in the loss of how far the result depends on the tree it is folded over; 1 in the "
+        "paper, for runs of a million steps",
+    )
+    snapshots: int = Field(4, ge=1, description="newest steps of the window at which messages are passed")
+    hidden: int = Field(64, ge=1, description="width of states and messages")
+    layers: int = Field(1, ge=1, description="rounds of messages at a step")
+
+    @property
+    def label(self) -> str:
+        return f"{self.name}-{self.aggregation} ({self.graph})"
+
+
 class FlowModel(ModelTable):
     """EvolveGCN with a head for pairs (Pareja et al. 2020), for `task.forecast = "flows"`; it has its own loss."""
 
@@ -447,7 +469,14 @@ class FlowModel(ModelTable):
 
 
 Model = Annotated[
-    RecurrentModel | DLinearModel | StidModel | RegennModel | EvolveGcnModel | GcnModel | FlowModel,
+    RecurrentModel
+    | DLinearModel
+    | StidModel
+    | RegennModel
+    | EvolveGcnModel
+    | GcnModel
+    | GraphRecurrentModel
+    | FlowModel,
     Field(discriminator="name"),
 ]
 
@@ -559,8 +588,8 @@ class Spec(Experiment):
         return raw
 
     @model_validator(mode="after")
-    def flows_are_told(self) -> Self:
-        """Raises ValueError where pairs are asked for, or needed, and can't be had."""
+    def model_and_task_go_together(self) -> Self:
+        """Raises ValueError where pairs are asked for, or needed, and can't be had; and for what a model can't do."""
         if self.task.forecast == "flows":
             if not isinstance(self.data, TripData | OdData):
                 raise ValueError(f"task.forecast 'flows' needs data of kind trips or od, not {self.data.kind}")
@@ -572,6 +601,8 @@ class Spec(Experiment):
             raise ValueError(
                 f"training.compile and precision are not for {self.model.name!r}: its graphs are sparse; leave them out"
             )
+        if isinstance(self.model, GraphRecurrentModel) and self.training.compile:
+            raise ValueError(f"training.compile is not for {self.model.name!r}: its edges differ from batch to batch")
         return self
 
     @property
@@ -671,7 +702,7 @@ def _line(detail: ErrorDetails, raw: dict[str, Any], kind: type[Experiment]) -> 
 KINDS = {"data": "trips, od, long, wide, edges", "task": "links, edge_labels, node_labels"}
 UNION_TAGS = (
     {"trips", "od", "long", "wide", "lstm", "gru", "bilstm", "bigru", "dlinear", "stid", "regenn"}
-    | {"evolvegcn", "gcn", "evolvegcn-flows", "gcn_gru", "links", "edge_labels", "node_labels"}
+    | {"evolvegcn", "gcn", "graph-recurrent", "evolvegcn-flows", "gcn_gru", "links", "edge_labels", "node_labels"}
     | {"list[str]", "str", "int", "constrained-str", "dict[str,str]"}
 )
 

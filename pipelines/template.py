@@ -92,7 +92,8 @@ timezone = "{timezone}"             # of times without an offset, and of days an
 # split = {{ validation = 0.1, test = 0.2 }}  # the last part tests; a share, or a number of steps
 
 [model]
-name = "gru"                 # "lstm", "gru", "bilstm", "bigru", "regenn", "evolvegcn", "gcn", "dlinear", "stid"
+name = "gru"                 # "lstm", "gru", "bilstm", "bigru", "regenn", "evolvegcn", "gcn", "graph-recurrent",
+                             # "dlinear", "stid"
                              # and, where task.forecast = "flows", "evolvegcn-flows"
 # hidden = 128
 # dropout = 0.2

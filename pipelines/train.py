@@ -29,7 +29,7 @@ from torch.nn import functional
 from data.splits import Ranges, sample_starts
 from data.windows import Batch, WindowSampler, observed_starts
 from models.flow_forecaster import FlowForecaster
-from models.forecaster import Scaled, Scaler
+from models.forecaster import Scaled, Scaler, penalty
 from models.regenn_reference import ReferenceForecaster
 from pipelines.checkpoint import Progress, load_progress, save_progress, write_whole
 from pipelines.device import choose_device, describe_device
@@ -45,6 +45,7 @@ from pipelines.zoo import (
     dead_share,
     fit_scaler,
     is_reference,
+    learn_degrees,
     learn_graph,
     relations,
     set_static_graph,
@@ -158,6 +159,7 @@ def new_network(prepared: Prepared, model: Model, train_end: int) -> Scaled:
     learn_graph(network, values[:train_end], mask[:train_end])
     if isinstance(model, GraphModel) and not model.is_dynamic:
         set_static_graph(network, static_graph(model, prepared, train_end))
+    learn_degrees(network, prepared.series.edges, prepared.shape.edge_delay, train_end)
     scaler = fit_scaler(model, prepared.shape, values, mask, train_end)
     tell_zero(network, scaler)
     distance_km = node_distances(prepared.panel)
@@ -269,12 +271,13 @@ class Run:
         batch = self.learn.take(step.samples.to(self.learn.starts.device))
         with self._precision():
             loss = self._loss(batch) if step.nodes is None else self._part_loss(batch, step.nodes)
+            whole = loss + penalty(self.network)
         self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()
+        whole.backward()
         if self.training.gradient_clip is not None:
             nn.utils.clip_grad_norm_(self.network.parameters(), self.training.gradient_clip)
         self.optimizer.step()
-        value = loss.item()
+        value = loss.item()  # without the penalty, to stand beside the validation loss
         if not math.isfinite(value):
             raise TrainingError(
                 f"the loss is {value} in epoch {self.progress.epoch + 1}, step {self.progress.step + 1}; lower "

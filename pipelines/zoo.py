@@ -2,6 +2,7 @@
 
 import copy
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal
 
 import torch
@@ -15,6 +16,7 @@ from models.forecaster import Scaler
 from models.graph_comparators import StaticGCN
 from models.graph_evolution import cooccurrence_graph
 from models.graph_forecaster import GraphForecaster
+from models.graph_recurrent import GraphRecurrent
 from models.pace import Paced
 from models.recurrent import RecurrentForecaster
 from models.regenn import PanelAxes, RegennForecaster, RegennSettings
@@ -26,12 +28,14 @@ from pipelines.spec import (
     FlowModel,
     GcnModel,
     GraphModel,
+    GraphRecurrentModel,
     Model,
     RecurrentModel,
     RegennModel,
     StidModel,
 )
 
+ASSOC_FRACTION = 0.1  # of a batch's tens of thousands of tree nodes, enough to estimate a mean
 MOST_EXPLAINED = 200  # variables of a graph whose relations are kept for every epoch
 
 
@@ -83,6 +87,8 @@ def build(model: Model, shape: Shape) -> nn.Module:
         case GcnModel():
             static = StaticGCN([model.hidden] * (model.layers + 1), directed=_is_directed(model))
             return _paced(model, _on_graph(model, shape, static, 1))
+        case GraphRecurrentModel():
+            return _paced(model, _on_graph(model, shape, _graph_recurrent(model), model.snapshots))
         case FlowModel():
             return FlowForecaster(
                 FlowSettings(
@@ -141,6 +147,19 @@ def set_static_graph(network: nn.Module, graph: Tensor) -> None:
     inner = _unwrapped(network)
     assert isinstance(inner, GraphForecaster)
     inner.set_graph(graph)
+
+
+def learn_degrees(network: nn.Module, edges: Tensor | None, delay: int, train_end: int) -> None:
+    """Let aggregations that ask for it know the degrees of the training graph: the static one, or that of each step.
+
+    `edges` [T, N, N] are known from `delay` steps on.
+    """
+    inner = _unwrapped(network)
+    if isinstance(inner, GraphForecaster) and isinstance(inner.encoder, GraphRecurrent):
+        if inner.graph is not None:
+            inner.encoder.fit_degrees(inner.graph)
+        elif edges is not None:
+            inner.encoder.fit_degrees(edges[delay:train_end])
 
 
 def tell_zero(network: nn.Module, scaler: Scaler) -> None:
@@ -236,7 +255,17 @@ def _is_directed(model: GraphModel) -> bool:
     return model.graph not in ("correlation", "distance")
 
 
-def _on_graph(model: GraphModel, shape: Shape, encoder: EvolveGCN | StaticGCN, snapshots: int) -> GraphForecaster:
+def _graph_recurrent(model: GraphRecurrentModel) -> GraphRecurrent:
+    from models.aggregations import make_aggregation  # PyG takes a second to import
+
+    charge = {"assoc_weight": model.assoc_weight, "assoc_fraction": ASSOC_FRACTION}
+    make = partial(make_aggregation, model.aggregation, model.hidden, **charge)
+    return GraphRecurrent(model.hidden, make, layers=model.layers, directed=_is_directed(model))
+
+
+def _on_graph(
+    model: GraphModel, shape: Shape, encoder: EvolveGCN | StaticGCN | GraphRecurrent, snapshots: int
+) -> GraphForecaster:
     return GraphForecaster(
         encoder,
         window=shape.window,

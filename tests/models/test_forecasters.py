@@ -6,12 +6,14 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from models.aggregations import make_aggregation
 from models.baselines import Naive, Ridge, SeasonalNaive
 from models.dlinear import DLinear
 from models.evolvegcn import EvolveGCN, EvolveGCNSettings
 from models.forecaster import Scaled, Scaler
 from models.graph_comparators import StaticGCN
 from models.graph_forecaster import GraphForecaster
+from models.graph_recurrent import GraphRecurrent
 from models.pace import Paced
 from models.recurrent import RecurrentForecaster
 from models.regenn import PanelAxes, RegennForecaster, RegennSettings
@@ -44,11 +46,12 @@ def networks() -> dict[str, nn.Module]:
         "paced": Paced(RegennForecaster(RegennSettings(output="Identity"), PanelAxes("nodes", N, F), **STEPS)),
         "evolvegcn": on_graph(EvolveGCN(EvolveGCNSettings("H"), [8, 8, 8]), predict="change"),
         "gcn": on_graph(StaticGCN([8, 8, 8]), profile=4),
+        "graph-recurrent": on_graph(GraphRecurrent(8, lambda: make_aggregation("lcm", 8), layers=1)),
         "stid": Stid(window=W, slots_per_day=24, hidden=8, **SIZES),
     }
 
 
-def on_graph(encoder: EvolveGCN | StaticGCN, **settings: Any) -> GraphForecaster:
+def on_graph(encoder: EvolveGCN | StaticGCN | GraphRecurrent, **settings: Any) -> GraphForecaster:
     """On a static graph, so that it is called as all are; tests/models/test_graph_forecaster.py has the rest."""
     made = GraphForecaster(
         encoder, hidden=8, snapshots=4, lags=2, is_dynamic=False, directed=False, window=W, **SIZES, **settings
