@@ -23,6 +23,7 @@ class Level(NamedTuple):
     right: Tensor  # [P]
     first: int
     start: int | None  # where all pairs are neighbours: left[i] = start + 2 i and right[i] = left[i] + 1
+    odd: Tensor  # rows without a partner on this level, of segments that go on
 
 
 @dataclass(frozen=True)
@@ -32,6 +33,7 @@ class TreePlan:
     leaves: int  # E
     levels: tuple[Level, ...]
     root: Tensor
+    segment: Tensor  # [E], of each leaf
 
     @property
     def num_levels(self) -> int:
@@ -56,8 +58,26 @@ class TreePlan:
         return torch.stack([torch.cat(left), torch.cat(right)])
 
     def to(self, device: torch.device | str) -> "TreePlan":
-        levels = (level._replace(left=level.left.to(device), right=level.right.to(device)) for level in self.levels)
-        return TreePlan(self.leaves, tuple(levels), self.root.to(device))
+        levels = (
+            level._replace(left=level.left.to(device), right=level.right.to(device), odd=level.odd.to(device))
+            for level in self.levels
+        )
+        return TreePlan(self.leaves, tuple(levels), self.root.to(device), self.segment.to(device))
+
+    def tiled(self, times: int) -> "TreePlan":
+        """Of `times` rows for each one, in trees of their own: row or segment i becomes `times` from i * times."""
+        if times == 1:
+            return self
+        turn = torch.arange(times, device=self.root.device)
+
+        def tile(row: Tensor) -> Tensor:
+            return torch.where(row.unsqueeze(1) < 0, -1, row.unsqueeze(1) * times + turn).flatten()
+
+        levels = (
+            Level(tile(level.left), tile(level.right), level.first * times, None, tile(level.odd))
+            for level in self.levels
+        )
+        return TreePlan(self.leaves * times, tuple(levels), tile(self.root), tile(self.segment))
 
 
 def make_plan(ptr: Tensor, leaves: int) -> TreePlan:
@@ -81,12 +101,13 @@ def make_plan(ptr: Tensor, leaves: int) -> TreePlan:
         tree, turn = _turns(half, pairs)
         at = (count.cumsum(0) - count)[tree] + 2 * turn
         all_meet = live == 2 * pairs
-        levels.append(Level(row[at], row[at + 1], first, start if all_meet else None))
+        odd = row[count.cumsum(0)[_turns(count % 2, live - 2 * pairs)[0]] - 1]
+        levels.append(Level(row[at], row[at + 1], first, start if all_meet else None, odd))
         row, count = _after(row, count, half, first, live - pairs), count - half
         ends = row[count.cumsum(0) - count]
         root[order[:active]] = torch.where(count == 1, ends, root[order[:active]])
         first, start = first + pairs, first if all_meet else None
-    return TreePlan(leaves, tuple(levels), root)
+    return TreePlan(leaves, tuple(levels), root, _turns(degree, leaves)[0])
 
 
 def _on_host(ptr: Tensor, degree: Tensor, leaves: int) -> tuple[list[tuple[int, int, int]], bool]:
