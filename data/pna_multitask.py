@@ -5,7 +5,6 @@ counts as in its published generator, whose validation and test hold the five sm
 `connected` is true of every connected graph; its own test, powers of the adjacency, calls bipartite ones unconnected.
 """
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -74,22 +73,28 @@ class MultitaskGraphs:
 
 
 def draw_multitask(
-    *, train: int = 512, validation: int = 128, test: int = 256, far: Iterable[range] = (), seed: int = 1234
+    *, train: int = 512, validation: int = 128, test: int = 256, far: int = 0, seed: int = 1234
 ) -> MultitaskGraphs:
-    """`train`, `validation` and `test` graphs a size; `far` are ranges of larger sizes to be tested on as well."""
-    tests = [TEST_SIZES, *far]
-    parts = {"train": (train, [TRAIN_SIZES]), "validation": (validation, [TEST_SIZES]), "test": (test, tests)}
-    drawn = {
-        part: [
-            [draw_sized(count, nodes, np.random.default_rng([seed, number, nodes])) for nodes in sizes]
-            for sizes in ranges
-        ]
-        for number, (part, (count, ranges)) in enumerate(parts.items())
-    }
-    largest = _largest(drawn["train"][0])
-    scaled = {part: [[g.scaled(largest) for g in graphs] for graphs in ranges] for part, ranges in drawn.items()}
-    named = {f"{sizes[0]}-{sizes[-1]}": graphs for sizes, graphs in zip(tests, scaled["test"], strict=True)}
-    return MultitaskGraphs(scaled["train"][0], scaled["validation"][0], named)
+    """So many graphs a size; `far` of each of nine ranges of larger sizes, of which the protocol has 256.
+
+    Raises ValueError where there is none to train, validate or test on.
+    """
+    counts = {"train": train, "validation": validation, "test": test}
+    if min(counts.values()) < 1 or far < 0:
+        raise ValueError(f"{counts}, far {far}: graphs a size; each is at least 1, far at least 0")
+
+    def draw(part: int, count: int, sizes: range) -> list[SizedGraphs]:
+        return [draw_sized(count, nodes, np.random.default_rng([seed, part, nodes])) for nodes in sizes]
+
+    learnt = draw(0, train, TRAIN_SIZES)
+    judged = {TEST_SIZES: draw(2, test, TEST_SIZES)} | {sizes: draw(3, far, sizes) for sizes in FAR_SIZES if far}
+    largest = _largest(learnt)
+
+    def shares(parts: list[SizedGraphs]) -> list[SizedGraphs]:
+        return [graphs.scaled(largest) for graphs in parts]
+
+    named = {f"{sizes[0]}-{sizes[-1]}": shares(parts) for sizes, parts in judged.items()}
+    return MultitaskGraphs(shares(learnt), shares(draw(1, validation, TEST_SIZES)), named)
 
 
 def draw_sized(count: int, nodes: int, rng: np.random.Generator) -> SizedGraphs:

@@ -5,7 +5,7 @@ from torch import Tensor
 
 
 def rows_of(ptr: Tensor, chosen: Tensor) -> tuple[Tensor, Tensor]:
-    """The rows of the `chosen` segments, one after the other, and the `ptr` [len(chosen) + 1] of the batch they make."""
+    """The rows of the `chosen` segments, one after the other, and the `ptr` of the batch that they make."""
     sizes = ptr.diff()[chosen]
     begins = torch.cat([sizes.new_zeros(1), sizes.cumsum(0)])
     shift = (ptr[:-1][chosen] - begins[:-1]).repeat_interleave(sizes)
