@@ -6,7 +6,8 @@ FlockcastError        anything below
 ├── RegistryError     the MLflow registry has no such model (exit code 1)
 │   └── RegistryUnreachable   it can't be reached; that may pass
 ├── ServerError       the Prefect server can't be reached (exit code 1)
-└── TrainingError     training can't go on: diverged, out of memory (exit code 1)
+├── TrainingError     training can't go on: diverged, out of memory (exit code 1)
+└── Stopped           a person stopped what does not go on where it was (exit code 130)
 
 `data.errors.DataError`, raised by the readers, is the sixth: it knows nothing of this tree (exit code 2).
 """
@@ -40,3 +41,7 @@ class ServerError(FlockcastError):
 
 class TrainingError(FlockcastError):
     pass
+
+
+class Stopped(FlockcastError):
+    exit_code = 130
