@@ -138,7 +138,7 @@ def _differentiate(ctx: Any, d_out: Tensor | None, d_pool: Tensor | None) -> tup
     right, left, packed = kept[len(kept) - ctx.levels :], kept[4 : 4 + ctx.levels], kept[:4]
     d_x, d_packed = _fold_backward(d_out, d_pool, pool, packed, left, right, ctx.start, root, ctx.chunk)
     nothing = [None] * ctx.levels
-    of_start = None if ctx.start else []  # torch takes an empty list for one of tensors
+    of_start: list[None] | None = None if ctx.start else []  # torch takes an empty list for one of tensors
     return d_x, d_packed, nothing, nothing, of_start, None, None
 
 
