@@ -64,14 +64,9 @@ class InPlace:
         """Writes the gradient of `ab` to `d_ab`, gives those of `uv` and `nh`, and uses up these two."""
         pairs = len(grad)
         reset, update, candidate = self._cells(uv, nh)
-        gates, opened, spare, half = (
-            self.gates[:, :pairs],
-            self.open[:, :pairs],
-            self.spare[:, :pairs],
-            self.half[:pairs],
-        )
+        gates, opened, spare = (room[:, :pairs] for room in (self.gates, self.open, self.spare))
         given, hidden = nh.chunk(2, dim=-1)
-        torch.mul(grad, 0.5, out=half)
+        half = torch.mul(grad, 0.5, out=self.half[:pairs])
         torch.mul(half, update, out=d_ab)
         d_candidate = torch.sub(half, d_ab, out=opened)  # half (1 - update), and soon what it is called
         update.mul_(torch.sub(ab, candidate, out=spare).mul_(d_candidate))
