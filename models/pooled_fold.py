@@ -7,12 +7,13 @@ chunk of pairs at a time. As a row of the pool has one parent, its gradient is w
 makes the backward deterministic. Memory: the pool, its gradient, and the room of a chunk.
 """
 
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from models.chunked_pairs import chunks
+from models.commutative import BinaryGRU
 from models.pair_gates import Fused, InPlace, element_wise
 from models.tree_plan import TreePlan
 
@@ -20,23 +21,14 @@ VALUES_ON_PROCESSOR = 2**15  # of a row of each pair of a chunk: measured best, 
 VALUES_ELSEWHERE = 2**22  # a GPU wants work; the room for so many single precision values is half a gigabyte
 
 
-class GRUWeights(Protocol):
-    """A ⊕ made of one cell, with parameters as torch.nn.GRUCell has them: reset, update, candidate."""
-
-    weight_ih: Tensor  # [3C, C]
-    weight_hh: Tensor  # [3C, C]
-    bias_ih: Tensor  # [3C]
-    bias_hh: Tensor  # [3C]
-
-
-def pooled_fold(op: GRUWeights, x: Tensor, plan: TreePlan, *, chunk: int | None = None) -> tuple[Tensor, Tensor]:
+def pooled_fold(op: BinaryGRU, x: Tensor, plan: TreePlan, *, chunk: int | None = None) -> tuple[Tensor, Tensor]:
     """The result of every segment [S, C], zeros where empty, and the pool [rows, C], from the leaves `x` [E, C].
 
     Rows take the type of the weights, so under autocast the pool stays in full precision. `chunk` pairs are in the
     room at a time; it changes clock and memory alone. Gradients flow through both results; a second derivative raises.
     Raises ValueError where `x` does not fit the plan or the weights.
     """
-    channels = op.weight_ih.shape[1]
+    channels = op.width
     if x.shape != (plan.leaves, channels):
         raise ValueError(f"x is {list(x.shape)}; the plan has {plan.leaves} leaves and the weights {channels} channels")
     if chunk is not None and chunk < 1:
@@ -48,12 +40,12 @@ def pooled_fold(op: GRUWeights, x: Tensor, plan: TreePlan, *, chunk: int | None 
     return _fold(x.to(op.weight_ih.dtype), _packed(op), left, right, start, plan.root, chunk)
 
 
-def _packed(op: GRUWeights) -> list[Tensor]:
+def _packed(op: BinaryGRU) -> list[Tensor]:
     """Weights as `models.pair_gates` wants its products: of s and d [2, C, 2C], of a row [C, 2C]; and both biases [2C].
 
     Here and not in the operator, so that autograd finds the way back to the parameters.
     """
-    channels = op.weight_ih.shape[1]
+    channels = op.width
     gates, candidate = slice(2 * channels), slice(2 * channels, None)
     given, hidden = op.weight_ih[gates], op.weight_hh[gates]
     of_gates = torch.stack([(hidden + given) / 2, (hidden - given) / 2]).mT.contiguous()
@@ -101,7 +93,8 @@ def fold_backward(
     """The gradients of `x` and of the packed weights; a gradient that is None is zero."""
     leaves, add = len(pool) - _results(left), d_pool is not None
     gradient, weights = _seeded(d_out, d_pool, pool, root), _Weights(*packed)
-    found, room = _WeightGradients(weights), _Room(pool, _at_once(left, chunk))
+    at_once = _at_once(left, chunk)
+    found, room = _WeightGradients(weights, at_once), _Room(pool, at_once)
     for pairs in reversed(chunks(left, right, start, leaves=leaves, chunk=chunk)):
         ab = pairs.read(pool, room.ab)
         sd, uv, nh = room.products(ab, weights)
@@ -144,16 +137,16 @@ def _differentiate(ctx: Any, d_out: Tensor | None, d_pool: Tensor | None) -> tup
     pool, root, *kept = ctx.saved_tensors
     right, left, packed = kept[len(kept) - ctx.levels :], kept[4 : 4 + ctx.levels], kept[:4]
     nothing = [None] * ctx.levels
-    no_start: list | None = None if ctx.levels else []  # torch takes an empty list for one of tensors
+    of_start: list | None = None if ctx.start else []  # torch takes an empty list for one of tensors
     if d_out is None and d_pool is None:
-        return None, [None] * len(packed), nothing, nothing, no_start, None, None
+        return None, [None] * len(packed), nothing, nothing, of_start, None, None
     d_x, d_packed = _fold_backward(d_out, d_pool, pool, packed, left, right, ctx.start, root, ctx.chunk)
-    return d_x, d_packed, nothing, nothing, no_start, None, None
+    return d_x, d_packed, nothing, nothing, of_start, None, None
 
 
 def _refuse(ctx: Any, *grads: Any) -> tuple:
     raise NotImplementedError(
-        "pooled_fold has no second derivative, as its backward keeps no graph; for one, fold in plain autograd"
+        "pooled_fold has no second derivative, as its backward keeps no graph; for one, use tree_fold.fold"
     )
 
 
@@ -168,24 +161,27 @@ class _Weights:
     def __init__(self, of_gates: Tensor, of_candidate: Tensor, gate_bias: Tensor, candidate_bias: Tensor) -> None:
         self.of_gates, self.of_candidate = of_gates, of_candidate.expand(2, -1, -1)
         self.gate_bias = torch.stack([gate_bias, torch.zeros_like(gate_bias)]).unsqueeze(1)  # u alone has one
-        self.candidate_bias = candidate_bias
+        self.candidate_bias = candidate_bias.expand(2, 1, -1)
 
 
 class _WeightGradients:
-    def __init__(self, weights: _Weights) -> None:
-        self.of_gates = torch.zeros_like(weights.of_gates)
-        self.of_candidate = self.of_gates.clone()
-        self.gate_bias = torch.zeros_like(weights.candidate_bias)
-        self.candidate_bias = self.gate_bias.clone()
+    """Sums over chunks, of both products of a batch apart."""
+
+    def __init__(self, weights: _Weights, pairs: int) -> None:
+        self.of_gates, self.of_candidate = weights.of_gates.new_zeros(2, *weights.of_gates.shape)
+        self.gate_bias, self.candidate_bias = weights.of_gates.new_zeros(2, *weights.gate_bias.shape)
+        self.ones = weights.of_gates.new_ones(2, 1, pairs)
 
     def add(self, sd: Tensor, ab: Tensor, d_uv: Tensor, d_nh: Tensor) -> None:
+        ones = self.ones[..., : sd.shape[1]]
         self.of_gates.baddbmm_(sd.mT, d_uv)
         self.of_candidate.baddbmm_(ab.mT, d_nh)
-        self.gate_bias.add_(d_uv[0].sum(dim=0))
-        self.candidate_bias.add_(d_nh.sum(dim=(0, 1)))
+        self.gate_bias.baddbmm_(ones, d_uv)
+        self.candidate_bias.baddbmm_(ones, d_nh)
 
     def sums(self) -> list[Tensor]:
-        return [self.of_gates, self.of_candidate.sum(dim=0), self.gate_bias, self.candidate_bias]
+        of_candidate, candidate_bias = self.of_candidate.sum(dim=0), self.candidate_bias.sum(dim=(0, 1))
+        return [self.of_gates, of_candidate, self.gate_bias[0, 0], candidate_bias]
 
 
 class _Room:
