@@ -1,3 +1,5 @@
+import re
+
 import pytest
 import torch
 from hypothesis import given
@@ -61,6 +63,36 @@ def test_a_regular_batch_is_read_without_a_gather():
 
 def test_an_odd_row_costs_neighbourhood_on_its_own_level_and_the_next():
     assert [level.start for level in plan_of([12, 12]).levels] == [0, 24, None, None]
+
+
+@given(st.lists(st.integers(0, 40), max_size=12))
+def test_an_odd_row_waits_until_it_meets_and_no_other_row_does(degrees):
+    plan = plan_of(degrees)
+    for below, level, above in zip([None, *plan.levels], plan.levels, [*plan.levels[1:], None], strict=False):
+        came = {*below.odd.tolist(), *range(below.first, level.first)} if below else set(range(plan.leaves))
+        met = {*level.left.tolist(), *level.right.tolist()}
+        assert {*level.odd.tolist()} == came - met - {*plan.root.tolist()}
+        assert above is not None or not len(level.odd)
+
+
+@given(st.lists(st.integers(0, 9), max_size=6), st.integers(1, 3))
+def test_tiled_it_is_the_same_tree_for_each_of_the_rows_beside_each_other(degrees, times):
+    plan, tiled = plan_of(degrees), plan_of(degrees).tiled(times)
+    pool, trees = texts(plan), texts(tiled)
+    assert tiled.segment.tolist() == [s * times + k for s in plan.segment.tolist() for k in range(times)]
+    assert tiled.leaves == plan.leaves * times
+    for s, root in enumerate(plan.root.tolist()):
+        of_turns = tiled.root[s * times : (s + 1) * times].tolist()
+        assert [trees[of] if of >= 0 else None for of in of_turns] == [
+            re.sub(r"\d+", lambda leaf, k=k: str(int(leaf[0]) * times + k), pool[root]) if root >= 0 else None
+            for k in range(times)
+        ]
+    for level, wide in zip(plan.levels, tiled.levels, strict=True):
+        assert wide.odd.tolist() == [row * times + k for row in level.odd.tolist() for k in range(times)]
+
+
+def test_a_plan_knows_the_segment_of_each_leaf():
+    assert plan_of([2, 0, 1, 3]).segment.tolist() == [0, 0, 2, 3, 3, 3]
 
 
 @pytest.mark.parametrize(("ptr", "leaves"), [([0, 3, 2, 4], 4), ([1, 3], 3), ([0, 3], 4), ([], 0), ([0, 5], 4)])
