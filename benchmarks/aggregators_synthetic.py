@@ -139,10 +139,14 @@ def called(run: Run) -> str:
 
 
 def table(task: str, runs: list[Run]) -> str:
+    """Raises SystemExit where runs of one row differ in more than the seed."""
     found: dict[str, list[Run]] = {}
     for each in runs:
         if each["task"] == task:
             found.setdefault(called(each), []).append(each)
+    for name, alike in found.items():
+        if len({json.dumps({**each["settings"], "seed": 0}, sort_keys=True) for each in alike}) > 1:
+            raise SystemExit(f"the results of {name} have several settings; keep one file of results for each")
     return set_table(found) if task == "second-minimum" else task_table(found)
 
 

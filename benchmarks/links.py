@@ -79,7 +79,7 @@ def main() -> None:
         for seed in chosen.seeds:  # a first seed of everything before the second of anything
             for name in chosen.data:
                 for model in chosen.models:
-                    if name != "otc-edges" or "memory" not in model:
+                    if name != "otc-edges" or not MODELS[model].get("pair_memory"):
                         keep(found[name], name, model, run(name, model, seed, chosen.folder))
     for name in chosen.data:
         print(table(name, found[name]))

@@ -72,8 +72,10 @@ class PNA(Aggregation):  # type: ignore[misc]  # PyG has no types
         self.output.reset_parameters()
 
     def fit(self, degree: Tensor) -> None:
-        """From the numbers of neighbours of the training graph's nodes, of any shape."""
-        self.mean_log_degree.copy_(degree.float().log1p().mean().clamp(min=1e-6))  # a graph without edges
+        """From the numbers of neighbours of the training graph's nodes, of any shape; one each where it has no edge."""
+        self.mean_log_degree.copy_(
+            degree.float().log1p().mean() if (degree > 0).any() else torch.log(torch.tensor(2.0))
+        )
 
     def forward(
         self,

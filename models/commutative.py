@@ -67,7 +67,7 @@ def _cell(of_input: Tensor, of_state: Tensor, state: Tensor) -> Tensor:
     gates = 2 * width
     r, z = (of_input[:, :gates] + of_state[:, :gates]).sigmoid().split(width, dim=-1)  # reset, update
     n = torch.addcmul(of_input[:, gates:], r, of_state[:, gates:]).tanh()
-    return torch.lerp(n, state, z)  # (1 - z) n + z state
+    return torch.lerp(n.to(state.dtype), state, z.to(state.dtype))  # (1 - z) n + z state; autocast lowers n and z
 
 
 class Add(Operator):

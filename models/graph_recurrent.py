@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from models.dense_operator import DenseOperator
 from models.graph import Graph
-from models.neighbourhoods import Neighbourhoods, Tiles, neighbourhoods, side_by_side
+from models.neighbourhoods import Neighbourhoods, Tiles, side_by_side
 
 
 @runtime_checkable
@@ -86,7 +86,7 @@ class GraphRecurrent(nn.Module):
         """Tell the aggregations that ask for it how many neighbours nodes have in `graphs` [N, N] or [T, N, N]."""
         graphs = graphs.reshape(-1, *graphs.shape[-2:])
         for way, weights in enumerate((graphs, graphs.mT)[: self.directions]):
-            degree = neighbourhoods(weights).degree
+            degree = (weights > 0).sum(-2)  # [T, N], of edges that lead to a node
             for layer in self.layers:
                 cast(MessageLayer, layer).fit_degree(way, degree)
 

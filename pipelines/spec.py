@@ -437,6 +437,7 @@ class GraphRecurrentModel(GraphModel):
     assoc_weight: float = Field(
         0.01,
         ge=0,
+        allow_inf_nan=False,
         description="of lcm: weight in the loss of how far the result depends on the tree it is folded over; 1 in the "
         "paper, for runs of a million steps",
     )

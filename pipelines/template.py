@@ -1,5 +1,6 @@
 """The commented spec that `flockcast init` writes: whoever edits the column mapping alone has a working experiment."""
 
+import json
 from typing import Literal
 
 Kind = Literal["long", "wide", "trips", "od"]
@@ -120,7 +121,7 @@ def spec_template(kind: Kind, *, name: str, files: str, timezone: str = "UTC", f
     return TEMPLATE.format(
         file=file,
         name=name,
-        files=f'"{files}"',
+        files=json.dumps(files),
         timezone=timezone,
         extra=_before_columns(kind) + EXTRA[kind],
         columns="\n" + _columns(kind),

@@ -1,5 +1,7 @@
 """The commented spec that `flockcast init --kind edges` writes: links, and in comments what tells classes."""
 
+import json
+
 TEMPLATE = """\
 # A flockcast experiment on a dynamic graph. Uncommented lines are yours to edit; a line with # shows a default.
 # Check it with `flockcast check {file}`, run it with `flockcast run {file}`.
@@ -38,10 +40,11 @@ kind = "links"               # which pairs are linked in the next step
 # minority = 0               # of classes: the rare one, whose F1 counts; 0 or 1 of edges, of nodes its name
 
 [model]
-name = "evolvegcn"           # "gcn" and "gcn_gru" are static
-# variant = "H"              # of evolvegcn: its weights evolve by what the nodes show; "O" is a static GCN
+name = "evolvegcn"           # or "gcn", the newest step alone; "gcn_gru", with a GRU along time
+# variant = "H"              # of evolvegcn: its weights evolve by what the nodes show; of "O" by themselves
 # hidden = 64
 # pair_memory = false        # of links and edges; true: the head also reads what is remembered of a pair
+# stacked = false            # of links, with pair_memory: on top of the best rule that remembers, mostly the best
 
 [training]
 # epochs = 100
@@ -57,4 +60,4 @@ name = "evolvegcn"           # "gcn" and "gcn_gru" are static
 
 
 def graph_template(*, name: str, files: str, timezone: str = "UTC", file: str = "flockcast.toml") -> str:
-    return TEMPLATE.format(file=file, name=name, files=f'"{files}"', timezone=timezone)
+    return TEMPLATE.format(file=file, name=name, files=json.dumps(files), timezone=timezone)

@@ -113,6 +113,8 @@ class Best:
     def look(self, network: nn.Module, step: int, check: Callable[[], float]) -> float:
         network.eval()
         found = check()
+        if not math.isfinite(found):
+            raise TrainingError(f"the validation is {found} after step {step}; lower --learning-rate or --assoc-weight")
         if not self.weights or found < self.lowest:
             self.lowest, self.step, self.weights = found, step, copy.deepcopy(network.state_dict())
         return found

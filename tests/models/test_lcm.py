@@ -522,3 +522,28 @@ def test_on_a_gpu_the_same_call_gives_the_same_bits_forward_and_backward(engine)
 def test_on_a_gpu_the_operator_commutes_but_for_rounding():
     op, a, b = BinaryGRU(64).cuda(), torch.randn(100, 64, device="cuda"), torch.randn(100, 64, device="cuda")
     torch.testing.assert_close(op(a, b), op(b, a), atol=1e-6, rtol=1e-6)
+
+
+@pytest.mark.parametrize("engine", ["pooled", "autograd"])
+def test_it_trains_with_its_penalty_in_lower_precision(engine):
+    aggregation = LCMAggregation(4, 4, project=False, assoc_weight=0.1, identity_weight=0.1, engine=engine)
+    with torch.autocast("cpu", torch.bfloat16):
+        out = aggregation(torch.randn(9, 4), ptr=torch.tensor([0, 5, 5, 9]))
+    (out.sum() + aggregation.penalty()).backward()
+    assert all(p.grad is not None and p.grad.isfinite().all() for p in aggregation.parameters())
+
+
+def test_no_charge_is_left_over_when_training_ends():
+    aggregation = LCMAggregation(4, 4, assoc_weight=1.0)
+    aggregation(torch.randn(8, 4), ptr=torch.tensor([0, 8]))
+    assert aggregation.penalty() > 0
+    assert aggregation.eval().penalty() == 0
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"identity": "zeros"}, {"order": "canon"}, {"engine": "auto"}, {"num_orders": 0}, {"assoc_weight": -1.0}],
+)
+def test_a_setting_that_means_nothing_is_refused(wrong):
+    with pytest.raises(ValueError, match=next(iter(wrong)) if "assoc_weight" not in wrong else "weight"):
+        LCMAggregation(4, 4, **wrong)

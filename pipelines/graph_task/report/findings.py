@@ -98,9 +98,9 @@ def best_possible(result: GraphBacktest) -> str:
     if "map" in result.metrics:
         return (
             "How to read: more is better in every column, the best of each is bold. MAP is the mean over the test "
-            "steps of the average precision of the links among all pairs of nodes; MRR the mean over links of one "
-            "over their rank among all targets of their source, with ties split, lost or won; filtered leaves the "
-            "other links of the step out of the ranking."
+            "steps of the average precision of the links among all pairs of nodes; MRR the mean over the "
+            "links of a source, then over sources and steps, of one over their rank among all targets, with ties "
+            "split, lost or won; filtered leaves the other links of the step out of the ranking."
         )
     return (
         "How to read: more is better in every column, the best of each is bold. F1 is the harmonic mean of how many "

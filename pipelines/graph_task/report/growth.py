@@ -43,7 +43,8 @@ def growth_figure(found: Growth, course: NetworkCourse, ranges: Ranges) -> Figur
         name="growth",
         alt="New and repeated edges of each step",
         caption="How to read: the two areas together are the edges of a step; the upper one are pairs that were never "
-        "linked before, which no memory can foretell. In the first steps everything is new. The dashed lines are where "
+        "linked before, which no rule that only repeats can foretell. In the first steps everything is new. The dashed "
+        "lines are where "
         f"validation and test begin.{mean}",
         height=340,
         traces=[

@@ -45,7 +45,8 @@ def listings(prepared: Prepared, model: GraphModel, network: GraphNetwork, found
     if isinstance(prepared.task, NodeLabelTask):
         return [_told(prepared, found, ["node"], _known_nodes(prepared))]
     if isinstance(prepared.task, LinkTask):
-        memory = _memory(prepared)
+        newest = len(prepared.snapshots) - 1
+        [memory] = prepared.memories(range(newest, newest + 1))
         return [_expected(prepared, model, network, memory), _new(prepared, found, memory)]
     return [_told(prepared, found, ["source", "target"], _known_edges(prepared))]
 
@@ -63,13 +64,6 @@ def _score(value: float) -> Cell:
 
 
 # ---------------------------------------------------------------- links
-
-
-def _memory(prepared: Prepared) -> LinkMemory:
-    memory = LinkMemory(prepared.nodes, window=prepared.task.window)
-    for step in range(len(prepared.snapshots)):
-        memory.update(prepared.links(step))
-    return memory
 
 
 def _age(prepared: Prepared) -> Callable[[str, str], int | None]:
@@ -111,7 +105,9 @@ def _expected(prepared: Prepared, model: GraphModel, network: GraphNetwork, memo
 
 
 def _tied(frame: pl.DataFrame) -> str:
-    """A warning where the head of the list is in no order of the model's."""
+    """A warning where there is no list, or its head is in no order of the model's."""
+    if frame.is_empty():
+        return " There is no such pair."
     tied = int((frame["score"] == frame["score"].max()).sum())
     return f" {tied:,} of them share the highest score, so their order says nothing." if tied > 1 else ""
 

@@ -57,3 +57,7 @@ def test_its_comments_make_a_task_on_the_classes_of_nodes() -> None:
     assert spec.data.nodes is not None
     assert spec.data.nodes.columns.features == ["size", "age"]
     assert (spec.data.epoch, spec.data.columns.weight) == ("s", "weight")
+
+
+def test_a_path_with_backslashes_is_written_so_that_it_is_read_back() -> None:
+    assert parsed(graph_template(name="mine", files=r"C:\data\edges.csv")).data.files == r"C:\data\edges.csv"

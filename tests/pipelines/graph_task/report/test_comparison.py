@@ -60,7 +60,7 @@ def test_a_yardstick_without_a_figure_is_no_rival() -> None:
 
 def test_the_table_has_every_model_the_best_first_and_the_best_of_each_column() -> None:
     first, second, last = rows(result({OURS: [0.25], "repeat": [0.5], "gcn": [math.nan]}))
-    assert [row.title for row in (first, second, last)] == ["Repeat", "EvolveGCN-H with memory of pairs", "GCN"]
+    assert [row.title for row in (first, second, last)] == ["Repeat", "EvolveGCN-H with memory of pairs", "Static GCN"]
     assert [row.is_ours for row in (first, second, last)] == [False, True, False]
     assert (first.best, second.best, last.best) == ({"map"}, {"mrr"}, set())
     assert (second.cells["map"], last.cells["map"]) == ("0.250", "–")

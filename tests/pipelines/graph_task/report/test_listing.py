@@ -7,7 +7,6 @@ from itertools import combinations
 import polars as pl
 import torch
 
-from models.link_memory import LinkMemory
 from pipelines.graph_task.report.listing import MOST_ROWS, NEVER, Listing, listings
 
 
@@ -30,9 +29,8 @@ def history(run) -> dict[frozenset[str], int]:
 
 def test_the_expected_pairs_are_the_best_of_all_and_say_when_they_were_last_linked(links) -> None:
     network, prepared = links.trained.evaluated.fitted.network, links.trained.prepared
-    memory, last = LinkMemory(prepared.nodes, window=3), len(prepared.snapshots) - 1
-    for step in range(last + 1):
-        memory.update(prepared.links(step))
+    last = len(prepared.snapshots) - 1
+    [memory] = prepared.memories(range(last, last + 1))
     frames = prepared.frames(links.spec.model, is_local=True)
     [(_, h)] = network.judged(frames, range(last, last + 1))
     with torch.no_grad():
@@ -104,3 +102,10 @@ def test_edges_have_the_class_of_the_newest_ratings(runs) -> None:
     assert {row[-1] for row in values(table)} == set(truth.values()) == {"0", "1"}
     for u, v, _, _, known in values(table):
         assert truth[u, v] == known
+
+
+def test_where_every_pair_was_linked_the_forecast_has_no_rows_and_says_so(links) -> None:
+    found = replace(links.found, frame=links.found.frame.clear())
+    expected, new = listings(links.trained.prepared, links.spec.model, links.trained.evaluated.fitted.network, found)
+    assert (len(new.rows), "There is no such pair" in new.caption) == (0, True)
+    assert "There is no such pair" not in expected.caption
