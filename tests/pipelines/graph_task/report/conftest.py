@@ -1,6 +1,5 @@
 """A run of each task on a dynamic graph of twelve nodes, one of them with a name that is a script."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -39,12 +38,12 @@ class Run:
 
 
 @pytest.fixture(scope="session")
-def runs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Run]]:
+def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Run]:
     with pytest.MonkeyPatch.context() as patch:
         folder = tmp_path_factory.mktemp("circles")
         patch.setenv("FLOCKCAST_HOME", str(folder / "home"))
         _write(folder)
-        yield {kind: _run(folder, kind) for kind in KINDS}
+        return {kind: _run(folder, kind) for kind in KINDS}  # the home of all other tests is theirs again
 
 
 @pytest.fixture(params=KINDS)
