@@ -20,6 +20,7 @@ link 30 steps ago is worth: it orders the pairs that were not seen lately. On UC
 The memory holds the steps it was given and nothing later: update it with step t, then score step t + 1.
 """
 
+import math
 from collections import deque
 from collections.abc import Callable
 from typing import NamedTuple
@@ -173,6 +174,10 @@ class LinkMemory:
             *(volume.at(key) for volume in self._volumes),
         )
         return torch.stack([column.float() for column in columns], dim=1)
+
+    def age(self, pairs: Tensor) -> Tensor:
+        """For each of `pairs` [2, M] how many steps ago it was last there, 0 in the newest one; NaN where never."""
+        return self.steps - 1 - self._last_seen.at(_keys(pairs, self.nodes), missing=math.nan)
 
     def seen_pairs(self) -> Tensor:
         """[2, K], the pairs that were ever there in either direction, by source and then target."""

@@ -16,6 +16,7 @@ from pipelines.graph_task.features import features_of
 from pipelines.graph_task.frames import Frames
 from pipelines.graph_task.ingest import step_name
 from pipelines.graph_task.network import GraphNetwork
+from pipelines.graph_task.prepare import memories
 from pipelines.graph_task.spec import LinkTask, NodeLabelTask
 
 ROWS = 2**22  # scores at once
@@ -47,9 +48,7 @@ def predict(artefact: GraphArtefact, snapshots: Snapshots) -> pl.DataFrame:
     if isinstance(artefact.task, NodeLabelTask):
         place = frames[last].place[snapshots[last].nodes]
         return _shares_of_nodes(artefact, snapshots, network.logits(h, place[None]).softmax(1))
-    memory = LinkMemory(len(snapshots.names), window=artefact.task.window)
-    for snapshot in snapshots:
-        memory.update(snapshot.nodes[snapshot.edge_index], snapshot.edge_weight)
+    [memory] = memories(snapshots, range(last, last + 1), window=artefact.task.window)
     place = frames[last].place
     if isinstance(artefact.task, LinkTask):
         scores = network.pair_scores(h, place, memory)

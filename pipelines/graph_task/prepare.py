@@ -86,12 +86,18 @@ class Prepared:
         return Labelled(self.links(sample), label.long())
 
     def memories(self, samples: range) -> Iterator[LinkMemory]:
-        """What was seen up to each of these samples, one after the other; the same object, updated in between."""
-        memory = LinkMemory(self.nodes, window=self.task.window)
-        for step in range(samples.stop):
-            memory.update(self.links(step), self.snapshots[step].edge_weight)
-            if step in samples:
-                yield memory
+        """As the function of that name, of these samples."""
+        return memories(self.snapshots, samples, window=self.task.window)
+
+
+def memories(snapshots: Snapshots, steps: range, *, window: int) -> Iterator[LinkMemory]:
+    """What was seen up to each of these steps, one after the other; the same object, updated in between."""
+    memory = LinkMemory(len(snapshots.names), window=window)
+    for step in range(steps.stop):
+        snapshot = snapshots[step]
+        memory.update(snapshot.nodes[snapshot.edge_index], snapshot.edge_weight)
+        if step in steps:
+            yield memory
 
 
 def prepare(spec: GraphSpec, dataset: SnapshotSet) -> Prepared:

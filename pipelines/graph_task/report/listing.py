@@ -1,5 +1,6 @@
 """The forecast as tables: which pairs are expected next, or of which class edges and nodes are told to be."""
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -66,22 +67,6 @@ def _score(value: float) -> Cell:
 # ---------------------------------------------------------------- links
 
 
-def _age(prepared: Prepared) -> Callable[[str, str], int | None]:
-    """How many steps ago a pair was last linked, 0 in the newest step; None where it never was."""
-    nodes, newest = prepared.nodes, len(prepared.snapshots) - 1
-    last: dict[int, int] = {}
-    for step in range(newest + 1):
-        source, target = prepared.links(step)
-        last.update(dict.fromkeys((source * nodes + target).tolist(), step))
-    number = {name: place for place, name in enumerate(prepared.snapshots.names)}
-
-    def age(source: str, target: str) -> int | None:
-        step = last.get(number[source] * nodes + number[target])
-        return None if step is None else newest - step
-
-    return age
-
-
 @torch.no_grad()
 def _expected(prepared: Prepared, model: GraphModel, network: GraphNetwork, memory: LinkMemory) -> Listing:
     """The best of all pairs, those that were linked before among them."""
@@ -91,8 +76,11 @@ def _expected(prepared: Prepared, model: GraphModel, network: GraphNetwork, memo
     scores = network.pair_scores(h, frames[last].place, memory)
     none = torch.empty(2, 0, dtype=torch.int64)
     pairs, values = best_pairs(scores, prepared.nodes, MOST_ROWS, without=none, is_directed=snapshots.is_directed)
-    frame, age = named(snapshots, pairs, as_score(network, values)), _age(prepared)
-    rows = [[_word(u), _word(v), _score(score), _ago(age(u, v))] for u, v, score in frame.iter_rows()]
+    frame = named(snapshots, pairs, as_score(network, values))
+    rows = [
+        [_word(u), _word(v), _score(score), _ago(age)]
+        for (u, v, score), age in zip(frame.iter_rows(), memory.age(pairs).tolist(), strict=True)
+    ]
     again = sum(row[-1].text != NEVER for row in rows)
     return Listing(
         "Expected next, of all pairs",
@@ -112,10 +100,11 @@ def _tied(frame: pl.DataFrame) -> str:
     return f" {tied:,} of them share the highest score, so their order says nothing." if tied > 1 else ""
 
 
-def _ago(age: int | None) -> Cell:
-    if age is None:
+def _ago(age: float) -> Cell:
+    """Of a pair that was last linked so many steps ago; NaN where it never was."""
+    if math.isnan(age):
         return Cell(NEVER, 1e9)
-    return Cell("in the newest step" if age == 0 else f"{plural(age, 'step')} ago", age)
+    return Cell("in the newest step" if age == 0 else f"{plural(int(age), 'step')} ago", age)
 
 
 def _ends(prepared: Prepared) -> list[Column]:

@@ -1,6 +1,7 @@
 """What is told of a sample, what was known at it, and that a frame of the nodes that are there is enough."""
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 import torch
@@ -8,7 +9,7 @@ import torch
 from data.snapshot_store import SnapshotSet
 from pipelines.graph_task.features import feature_width
 from pipelines.graph_task.network import GraphNetwork
-from pipelines.graph_task.prepare import prepare
+from pipelines.graph_task.prepare import memories, prepare
 from pipelines.graph_task.spec import GraphSpec
 
 Make = Callable[..., GraphSpec]
@@ -35,6 +36,19 @@ def test_a_memory_has_seen_the_steps_up_to_its_sample_and_no_later_one(graph_spe
     for sample, memory in zip(range(3, 9, 2), prepared.memories(range(3, 9, 2)), strict=True):
         known = set().union(*(edges(friends, step) for step in range(sample + 1)))
         assert {tuple(pair) for pair in memory.seen_pairs().T.tolist()} == known
+
+
+def test_a_memory_knows_how_much_passed_and_when_last(friends: SnapshotSet) -> None:
+    snapshots, last = friends.snapshots, len(friends.snapshots) - 1
+    heavy = replace(snapshots, steps=tuple(replace(step, edge_weight=9 * step.edge_weight) for step in snapshots))
+    [light, loaded] = [next(memories(each, range(last, last + 1), window=3)) for each in (snapshots, heavy)]
+    pairs = light.seen_pairs()
+    more = loaded.features(pairs) - light.features(pairs)
+    assert (more >= 0).all()
+    assert (more.amax(0) > 0).sum() == 3  # the three volumes
+    ages = [last - max(step for step in range(last + 1) if (u, v) in edges(friends, step)) for u, v in pairs.T.tolist()]
+    assert loaded.age(pairs).tolist() == ages
+    assert loaded.age(torch.tensor([[0], [0]])).isnan()  # no node is its own friend
 
 
 @pytest.mark.parametrize("policy", ["reset", "carry"])
