@@ -21,6 +21,7 @@ from torch_geometric.nn.aggr import (
 )
 
 from models.lcm import LCMAggregation
+from models.segments import pointer
 
 AggregationName = Literal["mean", "sum", "max", "pna", "gru", "lcm"]
 
@@ -143,14 +144,7 @@ def both(index: Tensor | None, ptr: Tensor | None, segments: int | None) -> tupl
         return index, ptr
     if index is None:
         raise ValueError("an aggregation needs to know whose its rows are; pass index or ptr")
-    if (index.diff() < 0).any():
-        raise ValueError("the rows are not sorted by index; sort the edges by their target")
-    if segments is None:
-        segments = int(index[-1]) + 1 if len(index) else 0
-    if len(index) and index[-1] >= segments:
-        raise ValueError(f"index names segment {int(index[-1])} but dim_size is {segments}")
-    count = torch.zeros(segments + 1, dtype=torch.long, device=index.device)
-    return index, count.index_add(0, index + 1, torch.ones_like(index)).cumsum(0)
+    return index, pointer(index, segments)
 
 
 def shuffled(index: Tensor) -> Tensor:

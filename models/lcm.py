@@ -17,6 +17,7 @@ from models.commutative import BinaryGRU, Operator
 from models.lcm_penalties import associativity_penalty, commutativity_penalty, neutrality_penalty
 from models.pooled_fold import pooled_fold
 from models.segment_order import canonical_order, random_order
+from models.segments import pointer
 from models.tree_fold import fold, segment_values
 from models.tree_plan import TreePlan, make_plan
 
@@ -62,23 +63,23 @@ class LCMAggregation(Aggregation):  # type: ignore[misc]
         engine: Engine = "pooled",
     ) -> None:
         super().__init__()
-        if not project and in_channels != out_channels:
-            raise ValueError(f"{in_channels} channels come in and {out_channels} go out, so project must be True")
+        same = in_channels == out_channels
+        _require(project or same, f"{in_channels} channels come in and {out_channels} go out, so project must be True")
         _require(identity in ("learned", "zero"), f"identity is {identity!r}; it is 'learned' or 'zero'")
         _require(order in ("given", "canonical"), f"order is {order!r}; it is 'given' or 'canonical'")
         _require(engine in ("pooled", "autograd"), f"engine is {engine!r}; it is 'pooled' or 'autograd'")
         _require(num_orders >= 1, f"num_orders is {num_orders}; there is one at least")
         for weight in (assoc_weight, comm_weight, identity_weight):
             _require(0 <= weight < math.inf, f"a penalty's weight is {weight}; it is a number from 0 on, and finite")
-        if not 0 < assoc_fraction <= 1:
-            raise ValueError(f"assoc_fraction is {assoc_fraction}; it is a share of the nodes, above 0 and at most 1")
-        if order == "canonical" and num_orders > 1:
-            raise ValueError(f"the canonical order is one but num_orders is {num_orders}; choose either")
+        share = 0 < assoc_fraction <= 1
+        _require(share, f"assoc_fraction is {assoc_fraction}; it is a share of the nodes, above 0 and at most 1")
+        alone = order != "canonical" or num_orders == 1
+        _require(alone, f"the canonical order is one but num_orders is {num_orders}; choose either")
         self.in_channels, self.out_channels = in_channels, out_channels
         self.lin = nn.Linear(in_channels, out_channels) if project else None
         self.op = BinaryGRU(out_channels) if op is None else op
-        if comm_weight and self.op.symmetric:
-            raise ValueError(f"{type(self.op).__name__} commutes as it stands; leave comm_weight at 0")
+        charged = comm_weight and self.op.symmetric
+        _require(not charged, f"{type(self.op).__name__} commutes as it stands; leave comm_weight at 0")
         self.identity = nn.Parameter(self.op.identity(out_channels)) if identity == "learned" else None
         self.assoc_weight, self.assoc_fraction = assoc_weight, assoc_fraction
         self.comm_weight, self.identity_weight = comm_weight, identity_weight
@@ -151,7 +152,7 @@ class LCMAggregation(Aggregation):  # type: ignore[misc]
         if ptr is None:
             if index is None:
                 raise ValueError("segments are an index, a ptr or a plan; none of them was given")
-            ptr, rows = _pointer(index, dim_size), len(index)
+            ptr, rows = pointer(index, dim_size), len(index)
         return make_plan(ptr, int(ptr[-1]) if rows is None else rows)
 
     def train(self, mode: bool = True) -> "LCMAggregation":
@@ -219,25 +220,6 @@ class LCMAggregation(Aggregation):  # type: ignore[misc]
 def _require(holds: bool, otherwise: str) -> None:
     if not holds:
         raise ValueError(otherwise)
-
-
-def penalties(model: nn.Module) -> Tensor:
-    """The sum of `penalty()` over the aggregations in `model`, to be added to a loss."""
-    charged = [module.penalty() for module in model.modules() if isinstance(module, LCMAggregation)]
-    return torch.stack(charged).sum() if charged else torch.zeros(())
-
-
-def _pointer(index: Tensor, dim_size: int | None) -> Tensor:
-    """[S + 1] of a sorted index."""
-    if not len(index):
-        return index.new_zeros((dim_size or 0) + 1)
-    sorted_, last = torch.stack([(index.diff() >= 0).all().to(index.dtype), index[-1]]).tolist()
-    if not sorted_:
-        raise ValueError("index is not sorted; sort edges by target once, as Data.sort does, or allow_unsorted")
-    if dim_size is not None and last >= dim_size:
-        raise ValueError(f"index names segment {last} but dim_size is {dim_size}")
-    segments = torch.arange((last + 1 if dim_size is None else dim_size) + 1, device=index.device)
-    return torch.searchsorted(index, segments)
 
 
 def _check(plan: TreePlan, rows: int, dim_size: int | None) -> None:

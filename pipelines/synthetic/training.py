@@ -17,7 +17,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from torch import Tensor, nn
 
-from models.lcm import penalties
+from models.forecaster import penalty
 from pipelines.errors import SpecError, TrainingError
 from pipelines.synthetic.aggregators import NAMES
 
@@ -124,7 +124,7 @@ def _step(network: nn.Module, optimizer: torch.optim.Optimizer, loss: Callable[[
     network.train()
     task = loss(step)
     optimizer.zero_grad(set_to_none=True)
-    (task + penalties(network)).backward()
+    (task + penalty(network)).backward()
     optimizer.step()
     value = task.item()
     if not math.isfinite(value):

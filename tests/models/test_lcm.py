@@ -16,7 +16,8 @@ from torch_geometric.nn import GATConv, MessagePassing, SAGEConv
 from torch_geometric.nn import LCMAggregation as PyGAggregation
 
 from models.commutative import Add, BinaryGRU, Maximum, Operator, SecondMinimum
-from models.lcm import LCMAggregation, penalties
+from models.forecaster import penalty
+from models.lcm import LCMAggregation
 from models.lcm_penalties import associativity_penalty
 from models.tree_plan import TreePlan, make_plan
 
@@ -370,8 +371,8 @@ def test_weights_scale_the_charges_and_a_model_sums_them():
         aggr(x, plan=plan)
         _, pool = aggr._meet(x, plan)
         found.append(aggr.assoc_weight * associativity_penalty(aggr.op, pool, plan))
-    torch.testing.assert_close(penalties(model), sum(found))
-    assert penalties(nn.Linear(2, 2)) == 0
+    torch.testing.assert_close(penalty(model), sum(found))
+    assert penalty(nn.Linear(2, 2)) == 0
 
 
 def test_an_operator_of_ones_own_is_charged_for_not_commuting():
@@ -434,7 +435,7 @@ def change_after_training(assoc_weight: float) -> Tensor:
         told = decode(aggr(encode(bits(numbers).flatten(0, 1)), plan=plan))
         loss = nn.functional.binary_cross_entropy_with_logits(told, bits(numbers.sort(1).values[:, 1]))
         adam.zero_grad()
-        (loss + penalties(model)).backward()
+        (loss + penalty(model)).backward()
         adam.step()
     with torch.no_grad():
         return change_of_order(aggr.eval(), encode)
