@@ -35,12 +35,16 @@ class Comparison:
 
     @property
     def standing(self) -> str:
-        """One of "alone", "wins", "ties", "loses"."""
-        if self.rival is None:
-            return "alone"
-        if abs(self.gain) < A_TIE:
-            return "ties"
-        return "wins" if self.gain > 0 else "loses"
+        return standing(self.rival, self.gain)
+
+
+def standing(rival: str | None, gain: float) -> str:
+    """One of "alone", "wins", "ties", "loses"; a yardstick wins where the gain is no number."""
+    if rival is None:
+        return "alone"
+    if abs(gain) < A_TIE:
+        return "ties"
+    return "wins" if gain > 0 else "loses"
 
 
 def compare(backtest: Backtest) -> Comparison:

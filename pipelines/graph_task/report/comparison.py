@@ -8,7 +8,7 @@ import polars as pl
 
 from pipelines.graph_task.evaluate import GraphBacktest
 from pipelines.graph_task.tables import ordered
-from pipelines.report.comparison import A_TIE
+from pipelines.report.comparison import standing
 from pipelines.report.words import aligned, model_title, number, percent
 
 METRICS = {
@@ -43,12 +43,7 @@ class GraphComparison:
 
     @property
     def standing(self) -> str:
-        """One of "alone", "wins", "ties", "loses"; without a figure of ours a yardstick wins."""
-        if self.rival is None:
-            return "alone"
-        if abs(self.gain) < A_TIE:
-            return "ties"
-        return "wins" if self.gain > 0 else "loses"
+        return standing(self.rival, self.gain)
 
 
 def compare(result: GraphBacktest) -> GraphComparison:
