@@ -11,19 +11,15 @@ measurements may be passed on, so they are not bundled. All aggregations share t
 
 import argparse
 import tempfile
-import time
 from pathlib import Path
-from statistics import mean, stdev
+from statistics import mean
 from typing import Any, get_args
 
 import polars as pl
+from backtested import figures, measured, spread
 
-from data.dataset import DataSet
 from models.aggregations import AggregationName
-from pipelines.evaluate import backtest
 from pipelines.ingest import ingest
-from pipelines.prepare import prepare
-from pipelines.results import Backtest
 from pipelines.spec import GraphRecurrentModel, Spec, load_spec, parse_spec
 
 KEYS = ("mae", "rmse", "validation", "seconds")
@@ -111,26 +107,6 @@ def variant(spec: Spec, aggregation: str, seed: int, epochs: int, *, yardsticks:
             "evaluation": spec.evaluation.model_copy(update=none),
         }
     )
-
-
-def measured(spec: Spec, dataset: DataSet, folder: Path) -> tuple[Backtest, dict[str, float]]:
-    """The backtest, the best validation loss, and what it cost."""
-    began = time.process_time()
-    found = backtest(spec, prepare(spec, dataset), folder=folder, say=lambda line: None)
-    losses = found.fitted.history.epochs["validation_loss"].to_list()
-    return found.backtest, {"validation": min(losses), "seconds": time.process_time() - began}
-
-
-def figures(result: Backtest, model: str) -> dict[str, float]:
-    return {metric: result.total(model, metric) for metric in ("mae", "rmse")}
-
-
-def spread(found: list[dict[str, float]], key: str) -> str:
-    values = [run[key] for run in found if key in run]
-    if not values:
-        return ""
-    around = f" ± {stdev(values):.2g}" if len(values) > 1 and key != "seconds" else ""
-    return f"{mean(values):.4g}{around}"
 
 
 if __name__ == "__main__":

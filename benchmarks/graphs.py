@@ -9,15 +9,12 @@ them. Nothing is tuned on the test range. Budgets are small: at most 15 epochs, 
 
 import argparse
 import tempfile
-import time
 from pathlib import Path
-from statistics import mean, stdev
+from statistics import mean
 
-from data.dataset import DataSet
-from pipelines.evaluate import backtest
+from backtested import figures, measured, spread
+
 from pipelines.ingest import ingest
-from pipelines.prepare import prepare
-from pipelines.results import Backtest
 from pipelines.spec import EvolveGcnModel, GcnModel, Model, RecurrentModel, Spec, load_spec
 
 SMALL = {"hidden": 16}
@@ -73,26 +70,6 @@ def variant(spec: Spec, model: Model, seed: int, epochs: int, yardsticks: bool) 
             "evaluation": spec.evaluation.model_copy(update=none),
         }
     )
-
-
-def measured(spec: Spec, dataset: DataSet, folder: Path) -> tuple[Backtest, dict[str, float]]:
-    """The backtest, the best validation loss of its last fit, and what it cost."""
-    began = time.process_time()
-    found = backtest(spec, prepare(spec, dataset), folder=folder, say=lambda line: None)
-    losses = found.fitted.history.epochs["validation_loss"].to_list()
-    return found.backtest, {"validation": min(losses), "seconds": time.process_time() - began}
-
-
-def figures(result: Backtest, model: str) -> dict[str, float]:
-    return {metric: result.total(model, metric) for metric in ("mae", "rmse")}
-
-
-def spread(found: list[dict[str, float]], key: str) -> str:
-    values = [run[key] for run in found if key in run]
-    if not values:
-        return ""
-    around = f" ± {stdev(values):.2g}" if len(values) > 1 and key != "seconds" else ""
-    return f"{mean(values):.4g}{around}"
 
 
 if __name__ == "__main__":
