@@ -16,6 +16,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from flows.cli import main
+
 PATIENCE_SECONDS = 180  # start-up was seen to take 50 s on a busy machine
 
 SPEC = """
@@ -171,3 +173,21 @@ def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str]]:
+    """A command line in this process: exit code, what it printed, and what it complained of."""
+
+    def call(*words: str) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["flockcast", *words])
+        capsys.readouterr()
+        try:
+            main()
+            code = 0
+        except SystemExit as stopped:
+            code = int(stopped.code or 0)
+        told = capsys.readouterr()
+        return code, told.out, told.err
+
+    return call

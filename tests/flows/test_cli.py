@@ -11,27 +11,10 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from flows.cli import main
 from pipelines.settings import datasets
 
 FLOCKCAST = str(Path(sys.executable).with_name("flockcast"))
 Run = Callable[..., tuple[int, str, str]]
-
-
-@pytest.fixture
-def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
-    def call(*words: str) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["flockcast", *words])
-        capsys.readouterr()
-        try:
-            main()
-            code = 0
-        except SystemExit as stopped:
-            code = int(stopped.code or 0)
-        told = capsys.readouterr()
-        return code, told.out, told.err
-
-    return call
 
 
 @pytest.fixture

@@ -1,14 +1,13 @@
 """The synthetic tasks' commands in small: a table, a file, figures in MLflow, one message for a mistake."""
 
-import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import polars as pl
 import pytest
 
 from data.pna_multitask import draw_multitask
-from flows.cli import main
 from pipelines.registry import client
 from pipelines.synthetic import experiment, pna, second_minimum
 
@@ -16,19 +15,8 @@ Run = Callable[..., tuple[int, str, str]]
 
 
 @pytest.fixture
-def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
-    def call(*words: str) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["flockcast", "synthetic", *words])
-        capsys.readouterr()
-        try:
-            main()
-            code = 0
-        except SystemExit as stopped:
-            code = int(stopped.code or 0)
-        told = capsys.readouterr()
-        return code, told.out, told.err
-
-    return call
+def run(run: Run) -> Run:
+    return partial(run, "synthetic")
 
 
 @pytest.fixture(autouse=True)

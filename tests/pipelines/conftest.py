@@ -1,6 +1,9 @@
 """A small world for the steps behind ingestion: daily waves with noise, some of it missing."""
 
-from collections.abc import Callable
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -72,3 +75,37 @@ def wave_spec(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Spec]:
         return parse_spec(raw, folder=tmp_path_factory.getbasetemp())
 
     return make
+
+
+CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
+QUIET = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"]
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    if CHROMIUM is None:
+        pytest.skip("neither chromium nor google-chrome is on the path")
+    with playwright.sync_playwright() as started:
+        opened = started.chromium.launch(executable_path=CHROMIUM, args=QUIET)
+        yield opened
+        opened.close()
+
+
+@pytest.fixture
+def visit(browser: Any) -> Callable[..., tuple[Any, list[str]]]:
+    """Open a report: gives the page, and whatever it should not have done: complain, fail, or ask the network."""
+
+    def call(report: Path, viewport: dict[str, int], **options: Any) -> tuple[Any, list[str]]:
+        page = browser.new_page(viewport=viewport, **options)
+        faults: list[str] = []
+        is_bad = ("error", "warning").__contains__
+        page.on("console", lambda message: faults.append(message.text) if is_bad(message.type) else None)
+        page.on("pageerror", lambda error: faults.append(str(error)))
+        page.on("request", lambda ask: None if ask.url.startswith(("file://", "data:")) else faults.append(ask.url))
+        page.on("dialog", lambda dialog: faults.append(f"dialog: {dialog.message}"))
+        page.goto(report.as_uri())
+        page.wait_for_selector("#chart-training .main-svg")
+        return page, faults
+
+    return call

@@ -1,7 +1,6 @@
 """The report as a reader meets it: a real browser, a laptop and a phone, light and dark, no network."""
 
-import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,23 +14,10 @@ from pipelines.report.weights import weight_figure
 from pipelines.report.words import node_labels
 from pipelines.results import Backtest
 
-playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 LAPTOP, PHONE = {"width": 1280, "height": 800}, {"width": 390, "height": 844}
-QUIET = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"]
+Visit = Callable[..., tuple[Any, list[str]]]
 
-pytestmark = [
-    pytest.mark.browser,
-    pytest.mark.skipif(CHROMIUM is None, reason="neither chromium nor google-chrome is on the path"),
-]
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    with playwright.sync_playwright() as started:
-        opened = started.chromium.launch(executable_path=CHROMIUM, args=QUIET)
-        yield opened
-        opened.close()
+pytestmark = pytest.mark.browser
 
 
 @pytest.fixture(params=["city", "hostile", "long_names", "graph_run", "large_graph_run"])
@@ -39,24 +25,11 @@ def report(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
     return write_report(**request.getfixturevalue(request.param), path=tmp_path / "report.html")
 
 
-def visit(browser: Any, report: Path, viewport: dict[str, int], **options: Any) -> tuple[Any, list[str]]:
-    """The opened page, and whatever it should not have done: complain, fail, or ask the network."""
-    page = browser.new_page(viewport=viewport, **options)
-    faults: list[str] = []
-    page.on("console", lambda message: faults.append(message.text) if message.type in ("error", "warning") else None)
-    page.on("pageerror", lambda error: faults.append(str(error)))
-    page.on("request", lambda asked: None if asked.url.startswith(("file://", "data:")) else faults.append(asked.url))
-    page.on("dialog", lambda dialog: faults.append(f"dialog: {dialog.message}"))
-    page.goto(report.as_uri())
-    page.wait_for_selector("#chart-training .main-svg")
-    return page, faults
-
-
 @pytest.mark.parametrize("viewport", [LAPTOP, PHONE], ids=["laptop", "phone"])
 def test_the_page_opens_without_a_fault_and_every_chart_is_drawn(
-    browser: Any, report: Path, viewport: dict[str, int]
+    visit: Visit, report: Path, viewport: dict[str, int]
 ) -> None:
-    page, faults = visit(browser, report, viewport)
+    page, faults = visit(report, viewport)
     assert page.locator("#verdict").is_visible()
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), "the page scrolls sideways"
     for chart in page.locator(".chart").all():
@@ -82,13 +55,13 @@ DRAW = """figures => {
 
 @pytest.mark.parametrize("viewport", [LAPTOP, PHONE], ids=["laptop", "phone"])
 def test_charts_of_flow_forecasts_and_weights_are_drawn_by_the_page(
-    browser: Any, city: dict[str, Any], make_pairs: Callable[..., Backtest], viewport: dict[str, int], tmp_path: Path
+    visit: Visit, city: dict[str, Any], make_pairs: Callable[..., Backtest], viewport: dict[str, int], tmp_path: Path
 ) -> None:
     """They have no place in the page yet, so the test gives them one."""
     panel = city["dataset"].panel
     figures = flow_figures(make_pairs(panel.nodes), coordinates(panel), node_labels(panel.static))
     figures.append(weight_figure(np.array([[4.0, 3.5, 3.2], [2.0, 2.1, 2.2]]), ("layer 1", "layer 2")))
-    page, faults = visit(browser, write_report(**city, path=tmp_path / "report.html"), viewport)
+    page, faults = visit(write_report(**city, path=tmp_path / "report.html"), viewport)
     page.evaluate(DRAW, [vars(figure) for figure in figures])
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), "the page scrolls sideways"
     charts = page.locator(".extra").all()
@@ -101,9 +74,9 @@ def test_charts_of_flow_forecasts_and_weights_are_drawn_by_the_page(
     page.close()
 
 
-def test_a_chart_of_several_panels_looks_like_one_chart(browser: Any, city: dict[str, Any], tmp_path: Path) -> None:
+def test_a_chart_of_several_panels_looks_like_one_chart(visit: Visit, city: dict[str, Any], tmp_path: Path) -> None:
     """No grid of Plotly's own colour, and none that a finger can drag."""
-    page, _ = visit(browser, write_report(**city, path=tmp_path / "report.html"), LAPTOP)
+    page, _ = visit(write_report(**city, path=tmp_path / "report.html"), LAPTOP)
     layout = "document.getElementById('chart-network-drift')._fullLayout"
     for letter in "xy":
         for part in ("fixedrange", "automargin", "gridcolor"):
@@ -113,9 +86,9 @@ def test_a_chart_of_several_panels_looks_like_one_chart(browser: Any, city: dict
 
 
 def test_another_node_variable_or_lead_time_draws_another_series(
-    browser: Any, city: dict[str, Any], tmp_path: Path
+    visit: Visit, city: dict[str, Any], tmp_path: Path
 ) -> None:
-    page, faults = visit(browser, write_report(**city, path=tmp_path / "report.html"), LAPTOP)
+    page, faults = visit(write_report(**city, path=tmp_path / "report.html"), LAPTOP)
     paths = "document.querySelectorAll('#chart-forecast .scatterlayer path.js-line')"
     lines = f"[...{paths}].map(path => path.getAttribute('d')).join()"
     seen = [page.evaluate(lines)]
@@ -128,9 +101,9 @@ def test_another_node_variable_or_lead_time_draws_another_series(
 
 
 def test_the_legend_brings_the_best_yardstick_into_the_chart(
-    browser: Any, city: dict[str, Any], tmp_path: Path
+    visit: Visit, city: dict[str, Any], tmp_path: Path
 ) -> None:
-    page, _ = visit(browser, write_report(**city, path=tmp_path / "report.html"), LAPTOP)
+    page, _ = visit(write_report(**city, path=tmp_path / "report.html"), LAPTOP)
     dotted = "document.getElementById('chart-forecast')._fullData.find(trace => trace.name === 'STID').visible === true"
     assert not page.evaluate(dotted)
     page.locator("#chart-forecast .legendtoggle").nth(3).click()
@@ -141,9 +114,9 @@ def test_the_legend_brings_the_best_yardstick_into_the_chart(
 
 
 def test_the_charts_follow_when_the_reader_turns_the_light_off(
-    browser: Any, city: dict[str, Any], tmp_path: Path
+    visit: Visit, city: dict[str, Any], tmp_path: Path
 ) -> None:
-    page, faults = visit(browser, write_report(**city, path=tmp_path / "report.html"), LAPTOP, color_scheme="light")
+    page, faults = visit(write_report(**city, path=tmp_path / "report.html"), LAPTOP, color_scheme="light")
     bar = "getComputedStyle(document.querySelector('#chart-nodes .bars path')).fill"
     light = page.evaluate(bar)
     page.emulate_media(color_scheme="dark")
