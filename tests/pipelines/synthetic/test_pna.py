@@ -97,3 +97,24 @@ def test_order_matters_to_recurrent_aggregations_alone(name, matters, data):
         for order in (as_given, mixed(torch.Generator().manual_seed(0)))
     ]
     assert bool(((errors[0] - errors[1]).abs() > 1e-12).any()) == matters
+
+
+def test_what_is_tested_on_has_no_say_in_which_weights_are_kept(data):
+    training = Training("sum", steps=4, width=8, batch_size=4, check_every=1)
+    noise = {
+        sizes: [replace(part, graph_targets=torch.rand_like(part.graph_targets)) for part in parts]
+        for sizes, parts in data.test.items()
+    }
+    one, other = (run(training, drawn, say=quiet)[1] for drawn in (data, replace(data, test=noise)))
+    assert one.checks.drop("seconds").equals(other.checks.drop("seconds"))
+    assert one.best_step == other.best_step
+
+
+def test_pna_is_fitted_on_the_degrees_of_the_training_graphs(data):
+    network = new_network(Training("pna", steps=1, width=8), data.train)
+    degree = torch.cat(
+        [part.edge_index[1].bincount(minlength=part.x.shape[0] * part.x.shape[1]) for part in data.train]
+    )
+    for module in network.modules():
+        if hasattr(module, "mean_log_degree"):
+            torch.testing.assert_close(module.mean_log_degree, degree.float().log1p().mean())

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from data.second_minimum import bits_of, draw_multisets, second_smallest
-from models.lcm import penalties
+from models.forecaster import penalty
 from pipelines.errors import SpecError
 from pipelines.synthetic import second_minimum
 from pipelines.synthetic.aggregators import NAMES
@@ -49,7 +49,7 @@ def test_the_penalty_takes_part_in_training():
         torch.manual_seed(0)
         network = new_network(Training("lcm", assoc_weight=weight, steps=1, width=16), sets)
         loss_of(network.train(), sets)
-        found.append(penalties(network).item())
+        found.append(penalty(network).item())
         course = run(Training("lcm", assoc_weight=weight, steps=6, width=16), sizes=[2], train_sets=256, say=quiet)[1]
         found.append(course.checks["loss"][-1])
     assert found[0] == 0 < found[2]
@@ -114,3 +114,16 @@ def test_the_targets_fit_the_shuffled_sets():
     sets = next(shuffled_batches(draw_multisets(50, smallest=2, largest=9, seed=0), 50, seed=3))
     slow = [sorted(part.tolist())[1] for part in sets.values.split(sets.ptr.diff().tolist())]
     assert second_smallest(sets).tolist() == slow
+
+
+def test_validation_counts_what_is_wrong_so_that_the_lowest_is_the_best():
+    course = run(Training("sum", steps=1, width=8, check_every=1), sizes=[2], train_sets=128, say=quiet)[1]
+    assert course.checks["validation"][0] > 0.9  # hardly any eight bits are right by chance
+
+
+def test_numbers_within_a_set_are_shuffled_anew_in_every_epoch():
+    sets = draw_multisets(1, smallest=16, largest=16, seed=0)
+    batches = shuffled_batches(sets, 1, seed=0)
+    seen = {tuple(next(batches).values.tolist()) for _ in range(5)}
+    assert len(seen) == 5
+    assert {tuple(sorted(each)) for each in seen} == {tuple(sorted(sets.values.tolist()))}
