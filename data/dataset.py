@@ -16,6 +16,14 @@ class Rejections:
 
 
 @dataclass(frozen=True)
+class Release:
+    """What a data set of privately released counts says of itself; nothing here follows from raw rows alone."""
+
+    protection: str  # JSON: what is promised to whom, and where the ledger holds it
+    variance: dict[str, float]  # variable -> variance of the noise in one value
+
+
+@dataclass(frozen=True)
 class Manifest:
     """Where a data set came from and what became of every row.
 
@@ -41,6 +49,7 @@ class Manifest:
     licence: str
     recipe: str  # digest of the [data] table and the version of the ingest code
     quarantine: str | None = None  # file with the examples, outside the store
+    release: Release | None = None  # of counts that were released privately
 
 
 @dataclass(frozen=True)

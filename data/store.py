@@ -28,7 +28,7 @@ import numpy as np
 import pandas as pd
 import polars as pl
 
-from data.dataset import DataSet, Manifest
+from data.dataset import DataSet, Manifest, Release
 from data.errors import StoreProblem
 from data.panel import Panel
 from data.regular import as_index
@@ -252,6 +252,8 @@ def _sha256(file: Path) -> str | None:
 def _manifest(folder: Path, kind: type[M]) -> M:
     content: dict[str, Any] = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
     known = {field.name: content[field.name] for field in fields(kind)}  # type: ignore[arg-type]
+    if known.get("release"):
+        known["release"] = Release(**known["release"])
     return kind(**known | {"span": tuple(content["span"])})
 
 

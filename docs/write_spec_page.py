@@ -41,6 +41,8 @@ TABLES: list[tuple[str, str, type[BaseModel]]] = [
     ("[training]", "", spec.Training),
     ("[evaluation]", "", spec.Evaluation),
     ("[registry]", "", spec.Registry),
+    ("[privacy]", '`mechanism = "release"`', spec.ReleasePrivacy),
+    ("[privacy]", '`mechanism = "dp_sgd"`', spec.TrainingPrivacy),
     ("Top level", 'of a dynamic graph, `data.kind = "edges"`', graph.GraphSpec),
     ("[data]", '`kind = "edges"`', graph.EdgeData),
     ("[data.columns]", "of edges", graph.EdgeColumns),

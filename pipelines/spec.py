@@ -508,6 +508,75 @@ class Training(Table):
     checkpoint_minutes: float = Field(1.0, ge=0, description="how much work a kill may cost; 0 saves every step")
 
 
+# ---------------------------------------------------------------- [privacy]
+
+
+class PrivacyBase(Table):
+    epsilon: float = Field(gt=0, allow_inf_nan=False, description="what one release or training may cost one unit")
+    delta: float = Field(1e-6, gt=0, lt=1, description="chance that epsilon fails; at most 1 in 10 times the units")
+    data_set: str | None = Field(
+        None, description="under which name the ledger keeps the budget of these data; the experiment's by default"
+    )
+    tenant: str = Field("default", description="whose budget it is")
+
+
+class ReleasePrivacy(PrivacyBase):
+    """Counts are bounded, noised once and stored; everything later reads that release and costs nothing more."""
+
+    mechanism: Literal["release"]
+    unit: Literal["trip", "user_day", "user_week", "user"] = Field(description="whose data count as one")
+    noise: Literal["auto", "gaussian", "geometric"] = Field(
+        "auto", description="exact integer noise; auto takes what has the smaller variance"
+    )
+    person: str | None = Field(
+        None, description="of trips: the column that says whose a trip is; units of users need it"
+    )
+    trips_per_unit: int | None = Field(None, ge=1, description="of trips: how many of a unit count, the others do not")
+    trips_per_cell: int = Field(
+        1, ge=1, description="of trips: how many of a unit count in one step, source and target"
+    )
+    one_place_per_step: bool = Field(
+        False,
+        description="of counts without persons: you vouch that a person counts in one node at a time, once a step",
+    )
+    nested: int = Field(1, ge=1, description="of counts: in how many nested nodes a person counts at a time")
+    span: str | None = Field(None, description="of unit `user`: what the budget's time is called, such as '2020 Q3'")
+
+    @model_validator(mode="after")
+    def unit_and_person_go_together(self) -> Self:
+        if self.unit == "user" and not self.span:
+            raise ValueError("unit 'user' protects a person over a named span; name it: span = '2020 Q3'")
+        if self.unit != "user" and self.span:
+            raise ValueError(f"span is of unit 'user'; unit {self.unit!r} says its time itself")
+        return self
+
+
+class TrainingPrivacy(PrivacyBase):
+    """DP-SGD: the network is trained on raw data with clipped, noised gradients. Its forecasts still read raw input."""
+
+    mechanism: Literal["dp_sgd"]
+    unit: Literal["window", "slot"] = Field(description="a training window, or all windows that hold one step")
+    noise_multiplier: float | Literal["auto"] = Field(
+        "auto", description="noise over max_grad_norm; auto is the least that keeps to epsilon"
+    )
+    max_grad_norm: float = Field(0.1, gt=0, allow_inf_nan=False, description="the norm that a window is clipped to")
+    batch_size: BatchSize = Field(
+        "auto", description="expected windows in a step; auto is 256, or 1 in 8 of few windows"
+    )
+    sampling: Literal["poisson", "tiling"] = Field(
+        "poisson", description="each window by itself; or disjoint windows from an offset drawn anew in every step"
+    )
+
+    @field_validator("noise_multiplier", mode="before")
+    @classmethod
+    def is_noise(cls, value: Any) -> Any:
+        if value != "auto" and (not isinstance(value, int | float) or isinstance(value, bool) or not 0 < value < 1e6):
+            raise ValueError("is no noise multiplier; allowed: a number above 0, or 'auto'")
+        return value
+
+
+Privacy = Annotated[ReleasePrivacy | TrainingPrivacy, Field(discriminator="mechanism")]
+
 Baseline = Literal[
     "naive",
     "linear",
@@ -571,6 +640,7 @@ class Spec(Experiment):
     training: Training = Field(Training(), description="how it is fitted")
     evaluation: Evaluation = Field(Evaluation(), description="how it is judged")
     registry: Registry = Field(Registry(), description="where its versions go")
+    privacy: Privacy | None = Field(None, description="what is promised to the people in the data; nothing by default")
 
     @model_validator(mode="before")
     @classmethod
@@ -604,6 +674,13 @@ class Spec(Experiment):
             )
         if isinstance(self.model, GraphRecurrentModel) and self.training.compile:
             raise ValueError(f"training.compile is not for {self.model.name!r}: its edges differ from batch to batch")
+        return self
+
+    @model_validator(mode="after")
+    def privacy_is_carried_out(self) -> Self:
+        """A promise that no step keeps is refused."""
+        if self.privacy is not None:
+            raise ValueError(f"privacy.mechanism {self.privacy.mechanism!r} is not carried out by this version")
         return self
 
     @property
@@ -700,10 +777,15 @@ def _line(detail: ErrorDetails, raw: dict[str, Any], kind: type[Experiment]) -> 
             return f"{key}: {value!r}: {detail['msg'][0].lower() + detail['msg'][1:]}"
 
 
-KINDS = {"data": "trips, od, long, wide, edges", "task": "links, edge_labels, node_labels"}
+KINDS = {
+    "privacy": "release, dp_sgd",
+    "data": "trips, od, long, wide, edges",
+    "task": "links, edge_labels, node_labels",
+}
 UNION_TAGS = (
     {"trips", "od", "long", "wide", "lstm", "gru", "bilstm", "bigru", "dlinear", "stid", "regenn"}
     | {"evolvegcn", "gcn", "graph-recurrent", "evolvegcn-flows", "gcn_gru", "links", "edge_labels", "node_labels"}
+    | {"release", "dp_sgd"}
     | {"list[str]", "str", "int", "constrained-str", "dict[str,str]"}
 )
 
@@ -728,7 +810,7 @@ def _tables(annotation: Any) -> list[type[BaseModel]]:
 
 
 def _matches(table: type[BaseModel], given: Any) -> bool:
-    for tag in ("kind", "name"):
+    for tag in ("kind", "name", "mechanism"):
         if tag in table.model_fields and isinstance(given, dict):
             return given.get(tag) in get_args(table.model_fields[tag].annotation)
     return True

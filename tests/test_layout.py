@@ -22,11 +22,13 @@ FRAMEWORKS = {
     "mlflow",
     "prefect",
     "opacus",
+    "opendp",
+    "scipy",
     "fastapi",
     "typer",
 }
 MAY_USE = {
-    "data": {"polars", "pandas", "numpy", "torch"},
+    "data": {"polars", "pandas", "numpy", "torch", "opendp"},
     "models": {"torch", "torch_geometric"},
     "pipelines": FRAMEWORKS - {"prefect", "typer"},
     "flows": {"prefect", "typer"},

@@ -45,7 +45,7 @@ def test_every_bundled_spec_is_valid(name: str) -> None:
         ({"task": {"horizon": "soon"}}, "x.toml: task.horizon: 'soon' is no number of steps"),
         ({"training": {"epochs": "many"}}, "x.toml: training.epochs: 'many': input should be a valid integer"),
         ({"training": {"loss": "mea"}}, "x.toml: training.loss: 'mea' is not allowed (did you mean 'mse'?)"),
-        ({"privacy": {"epsilon": 1}}, "x.toml: privacy: unknown key"),
+        ({"privacy": {"epsilon": 1}}, "x.toml: privacy.mechanism: missing; allowed: release, dp_sgd"),
     ],
 )
 def test_a_mistake_is_one_line_with_key_and_remedy(tables: dict[str, Any], line: str) -> None:

@@ -1,0 +1,1 @@
+"""Privacy: what a guarantee rests on, what it costs, who has spent it, and whether it holds."""
