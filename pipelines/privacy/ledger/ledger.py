@@ -70,7 +70,8 @@ class Ledger:
     ) -> Entry | None:
         """Ask leave for a run without privacy; None if nothing protects these data.
 
-        Raises BudgetRefused where a policy does, unless it allows such runs inside the house. What such a run makes must not leave the house.
+        Raises BudgetRefused where a policy does, unless it allows such runs inside the house; what they make must not
+        leave it.
         """
         who = actor or getpass.getuser()
         asked = admission.Nonprivate(run_id, tenant, data_set, sources, config_hash, who)

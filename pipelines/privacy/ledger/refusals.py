@@ -237,7 +237,8 @@ def budget(case: Case) -> Refusal | None:
     message = (
         f"this run would take {'block' if len(over) == 1 else 'blocks'} {_few(ranges)} of {case.charge.data_set!r} to "
         f"epsilon {together:.3g} of {case.policy.epsilon:g} (unit {case.charge.unit}, delta {case.policy.delta:g}), "
-        f"{needed:.0%} of what its filter (Rényi, order {case.policy.order:g}) admits; {_offered(offer)}; nothing was spent"
+        f"{needed:.0%} of what its filter (Rényi, order {case.policy.order:g}) admits; "
+        f"{_offered(offer)}; nothing was spent"
     )
     return Refusal("over_cap", message, {"over": ranges, "shortfall": str(shortfall), "offer": offer})
 
