@@ -1,4 +1,4 @@
-"""A clock that runs backwards can't make time for anything, and one that ran ahead does not lock the ledger for years."""
+"""A clock that runs backwards makes no time for anything; one that ran ahead does not lock the ledger for years."""
 
 from collections.abc import Callable
 from datetime import timedelta
@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from pipelines.errors import BudgetRefused, LedgerError
-from pipelines.privacy.ledger import Charge, Ledger
+from pipelines.privacy.ledger import Charge, Ledger, Policy
 
 Make = Callable[..., Charge]
 
@@ -18,7 +18,14 @@ def test_a_clock_that_moved_back_beyond_the_tolerance_is_refused(ledger: Ledger,
     with pytest.raises(BudgetRefused, match="clock") as refused:
         ledger.reserve(charge("run"))
     assert refused.value.reason == "clock"
-    assert len(ledger.entries()) == count
+    assert [entry.type for entry in ledger.entries()[count:]] == ["refuse"]
+    assert ledger.verify().holds
+
+
+def test_no_budget_is_given_at_a_time_that_is_past(ledger: Ledger, policy: Callable[..., Policy], hands: Any) -> None:
+    hands.time -= timedelta(days=3)
+    with pytest.raises(BudgetRefused, match="clock"):
+        ledger.grant(policy(unit="trip"), actor="owner", reason="while the old rules held")
 
 
 def test_clocks_of_two_machines_may_differ_a_little_and_time_still_goes_on(

@@ -257,7 +257,10 @@ def test_a_refusal_of_steps_names_the_run(ledger: Ledger, training: Make) -> Non
     with pytest.raises(BudgetRefused) as refused:
         ledger.progress("run", 500)
     assert refused.value.entry.get("run_id") == "run"
+
+
+def test_a_release_announces_no_steps(ledger: Ledger, charge: Make) -> None:
+    ledger.reserve(charge("counts"))
+    ledger.start("counts")
     with pytest.raises(LedgerError, match="takes no steps"):
-        ledger.reserve(replace(training("counts"), mechanism=GaussianRelease(4.0, 40.0), relation="add or remove"))
-        ledger.start("counts")
         ledger.progress("counts", 1)
