@@ -12,7 +12,6 @@ import pytest
 from pipelines.errors import BudgetRefused, LedgerError
 from pipelines.privacy.ledger import Charge, Ledger, owner
 from pipelines.privacy.ledger.account import Account
-from pipelines.privacy.ledger.lifecycle import AuditResult
 from pipelines.privacy.ledger.owner import Owner, this_process
 from pipelines.privacy.mechanisms import PrivateTraining, from_record
 
@@ -233,27 +232,6 @@ def test_a_correction_adds_to_what_is_spent(ledger: Ledger, training: Make) -> N
     assert entry.get("corrects") == str(ledger.entries(type="reserve")[0].seq)
     assert len(Account.of(ledger.entries()).runs["run"].counted) == 2
     assert ledger.verify().holds
-
-
-def test_an_audit_is_written_once(ledger: Ledger) -> None:
-    found = AuditResult(
-        run_id="run",
-        tenant="city",
-        data_set="bikes",
-        kind="one_run",
-        canaries=1000,
-        guesses=100,
-        correct=60,
-        delta=1e-6,
-        confidence=0.95,
-        lower_bound=0.1,
-        claimed="Protects one trip: ...",
-        canaries_hash="e" * 64,
-        verdict="consistent",
-    )
-    entry = ledger.audit(found, actor="auditor")
-    assert ledger.audit(found, actor="auditor") == entry
-    assert (entry.get("dataset_id"), entry.get("lower_bound"), entry.get("verdict")) == ("bikes", "0.1", "consistent")
 
 
 def test_what_is_not_known_can_not_go_on(ledger: Ledger) -> None:
