@@ -204,6 +204,15 @@ def test_nothing_is_spent_on_a_ledger_that_does_not_verify(used: Ledger, own_hom
     assert len(stored(own_home)) == count
 
 
+def test_a_broken_book_is_not_reaped_either(used: Ledger, own_home: Path, charge: Make) -> None:
+    host = used.reserve(charge("open")).fields["owner"]["host"]
+    tamper(own_home, "UPDATE ledger_entries SET body = replace(body, '20.0', '99.0') WHERE run_id = 'release'")
+    count = len(stored(own_home))
+    with pytest.raises(BudgetRefused, match="does not verify"):
+        Ledger.open(clock=used._clock).reap(gone=(host,))
+    assert len(stored(own_home)) == count
+
+
 def test_update_and_delete_and_replace_are_refused_by_the_database(used: Ledger, own_home: Path) -> None:
     with closing(sqlite3.connect(own_home / "ledger.db")) as database:
         for statement in (
