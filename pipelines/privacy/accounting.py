@@ -28,7 +28,7 @@ from pipelines.privacy.loss_distribution import (
 )
 from pipelines.privacy.mechanisms import GaussianRelease, GeometricRelease, Mechanism, PrivateTraining, RandomStopping
 from pipelines.privacy.mixture import Mixture
-from pipelines.privacy.renyi import ORDERS, convert, delta_of, renyi
+from pipelines.privacy.renyi import ORDERS, convert, delta_of, renyi_of_all
 
 ACCOUNTANT = "flockcast-pld 1"
 FINENESS = 0.01  # of the grid, over the standard deviation of one step's loss: 1e-5 of variance is added
@@ -58,11 +58,12 @@ def delta(mechanisms: Sequence[Mechanism], *, epsilon: float) -> float:
     if not epsilon >= 0:
         raise ValueError(f"epsilon is {epsilon}; it can't be negative")
     if any(isinstance(each, RandomStopping) for each in mechanisms):
-        totals = {order: sum(renyi(each, order) for each in mechanisms) for order in ORDERS}
-        return min(delta_of(total, order=order, epsilon=epsilon) for order, total in totals.items())
+        return min(delta_of(renyi_of_all(mechanisms, order), order=order, epsilon=epsilon) for order in ORDERS)
     mu, parts = _sorted_out(mechanisms)
     if not parts:
         return gaussian_delta(mu=mu, epsilon=epsilon)
+    if epsilon >= _pure(mu, parts):
+        return 0.0
     return max(direction.delta(epsilon) for direction in _together(mu, parts))
 
 
