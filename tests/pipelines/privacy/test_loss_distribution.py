@@ -18,13 +18,13 @@ def test_delta_and_epsilon_of_a_distribution_agree_with_their_sums() -> None:
     assert loss.epsilon(0.05) == math.inf
 
 
-@pytest.mark.parametrize("times", [1, 2, 50, 5000])
+@pytest.mark.parametrize("times", [1, 2, 50, 1000, 5000])
 @pytest.mark.parametrize("mu", [0.3, 1.0, 5.0])
 def test_composed_gaussian_noise_never_costs_less_than_its_closed_form(times: int, mu: float) -> None:
     """Above by 3e-4 of delta and by the charge for rounding, 1e-15 a step, at most."""
     step = mu / math.sqrt(times)
     loss = compose([(of_gaussian(step, interval=0.01 * step), times)])
-    for target in (1e-2, 1e-4, 1e-6, 1e-8, 1e-10, 1e-12):
+    for target in (1e-2, 1e-4, 1e-6, 1e-8, 1e-10, 1e-11, 1e-12, 1e-13):
         epsilon = gaussian_epsilon(mu=mu, delta=target)
         exact = gaussian_delta(mu=mu, epsilon=epsilon)
         assert exact <= loss.delta(epsilon) <= exact * (1 + 1e-3) + 3e-14 + 2e-15 * times
@@ -64,6 +64,16 @@ def test_one_step_costs_what_its_definition_says_in_both_directions(noise: float
 def test_all_of_the_chance_is_kept() -> None:
     losses = [*of_mixture(Mixture(0.7, 0.01, 1), interval=1e-3), *of_mixture(Mixture(4.0, 0.1, 54), interval=0.01)]
     assert [loss.mass.sum() + loss.infinite for loss in losses] == pytest.approx([1.0] * 4, abs=1e-12)
+
+
+def test_finitely_many_losses_cost_more_between_the_grids_points_and_as_much_on_them() -> None:
+    losses, chances = np.array([1.21, 0.37, -0.44, -0.9]), np.array([0.4, 0.3, 0.2, 0.1])
+    loss = of_geometric(losses, chances, interval=0.25)
+    for epsilon in np.arange(-2, 2, 0.05):
+        exact = float(chances @ np.clip(1 - np.exp(epsilon - losses), 0, None))
+        assert loss.delta(epsilon) >= exact - 1e-12
+        if abs(epsilon / 0.25 - round(epsilon / 0.25)) < 1e-9:
+            assert loss.delta(epsilon) == pytest.approx(exact, abs=1e-12)
 
 
 def test_different_mechanisms_compose_as_all_their_pairs_do() -> None:
