@@ -1,10 +1,9 @@
-"""What mechanisms cost together: epsilon at a delta, or delta at an epsilon.
+"""What mechanisms cost together: epsilon at a delta, or delta at an epsilon; upper bounds.
 
-Numerical: the distribution of the privacy loss, never too small (`loss_distribution`); releases with Gaussian noise
-alone have a closed form. What is above the numbers is charged: a delta too small for floating point is answered by
-Rényi accounting, which is looser. A search with random stopping has a known Rényi curve and nothing sharper, so a list
-that holds one is accounted by Rényi alone, all of it together. Central-limit (GDP) figures can be too
-small: never used.
+Numerical: the distribution of the privacy loss, never too small (`loss_distribution`). Releases with Gaussian noise
+alone have a closed form. A delta too small for floating point (about 1e-15 a step) is answered by Rényi accounting,
+which is looser. Of a search with random stopping only a Rényi curve is known, so a list that holds one is accounted
+by Rényi alone, all of it jointly. Central-limit (GDP) figures can be too small: never used.
 
 The figures hold when all of the mechanisms were fixed beforehand; for budgets that are spent adaptively see `renyi`.
 """
