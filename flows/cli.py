@@ -210,6 +210,14 @@ def forecast(
         Optional[list[str]], typer.Option(help="A node to forecast; again for more. All by default.")
     ] = None,
     quantile: Annotated[Optional[list[float]], typer.Option(help="A quantile to write; again for more.")] = None,
+    internal: Annotated[
+        bool,
+        typer.Option(
+            "--internal",
+            help="The file stays in the house. Of a private model that reads raw counts, nothing else may leave "
+            "FLOCKCAST_HOME.",
+        ),
+    ] = False,
 ) -> None:
     """Write the champion's forecast from the newest data as Parquet."""
     from pipelines.experiment import save_forecast
@@ -223,9 +231,10 @@ def forecast(
     steps.check_forecast(asked)  # before any work
     dataset, _ = steps.ingest(chosen, say=typer.echo)
     found = steps.forecast(chosen, dataset, **asked)
-    save_forecast(found, output)
+    save_forecast(found, output, internal=internal)
     typer.echo(
         f"wrote {output}: {len(found.frame):,} rows, {found.model} version {found.version}, from {found.known_until}"
+        + (f"; {found.mark.text}" if found.mark else "")
     )
 
 

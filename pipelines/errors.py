@@ -7,6 +7,7 @@ FlockcastError        anything below
 │   └── RegistryUnreachable   it can't be reached; that may pass
 ├── ServerError       the Prefect server can't be reached (exit code 1)
 ├── TrainingError     training can't go on: diverged, out of memory (exit code 1)
+├── ServingRefused    a forecast of a private model that would tell more than was promised (exit code 1)
 └── Stopped           a person stopped what does not go on where it was (exit code 130)
 
 `data.errors.DataError`, raised by the readers, is the sixth: it knows nothing of this tree (exit code 2).
@@ -40,6 +41,10 @@ class ServerError(FlockcastError):
 
 
 class TrainingError(FlockcastError):
+    pass
+
+
+class ServingRefused(FlockcastError):
     pass
 
 

@@ -20,6 +20,7 @@ from data.regular import floor_to, steps_after, steps_until
 from pipelines.artefact import Artefact, load_artefact
 from pipelines.intervals import LEVELS
 from pipelines.prepare import LARGEST, flows_among
+from pipelines.privacy.claim import Protection
 
 QUANTILES = (0.05, 0.5, 0.95)
 YEARS = (1900, 2100)  # beyond them a time is a mistake, and the libraries disagree about clocks
@@ -32,6 +33,8 @@ class Predictor:
         self.config = artefact.config
         self.network, self.calibration = artefact.network, artefact.calibration
         self.edge_steps = self.network.edge_steps
+        told = artefact.config.protection
+        self.protection = Protection.from_json(told) if told else None
 
     @classmethod
     def load(cls, folder: Path) -> "Predictor":

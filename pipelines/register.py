@@ -23,6 +23,7 @@ from pipelines.gate import Verdict, judge
 from pipelines.metrics import METRICS
 from pipelines.predict import QUANTILES, quantile_name
 from pipelines.prepare import Prepared
+from pipelines.privacy.claim import Protection
 from pipelines.registry import CHALLENGER, CHAMPION, LEAKY, OURS, champion, client, crown, fetch_forecaster
 from pipelines.results import Alias, Explanation, Registered
 from pipelines.settings import artifacts
@@ -66,21 +67,28 @@ def register(spec: Spec, dataset: DataSet, prepared: Prepared, evaluated: Evalua
     name = spec.registered_name
     present = champion(store, name)
     verdict = _verdict(store, spec, prepared, evaluated, present)
+    protection = protection_of(dataset)
     run_name = f"{spec.model.label} {dataset.manifest.version}"
     with logging_to(store):
         with mlflow.start_run(experiment_id=experiment_id(store, spec.name), run_name=run_name) as run:
             _log_run(store, run.info.run_id, spec, dataset, evaluated, explain(prepared, evaluated.fitted))
-            model = _log_model(spec, prepared, evaluated)
+            model = _log_model(spec, prepared, evaluated, protection)
         entry = new_version(
             store,
             name,
             source=model.model_uri,
             run_id=model.run_id,
-            tags=_tags(spec, dataset, evaluated, verdict),
+            tags=_tags(spec, dataset, evaluated, verdict) | (protection.tags if protection else {}),
             description=evaluated.backtest.protocol,
             model_id=model.model_id,
         )
     return settle(store, entry, verdict, run_id=run.info.run_id)
+
+
+def protection_of(dataset: DataSet) -> Protection | None:
+    """What is promised of a model that learnt from `dataset`: of a release what is promised of that."""
+    release = dataset.manifest.release
+    return Protection.from_json(release.protection) if release is not None else None
 
 
 def settle(store: "MlflowClient", entry: "ModelVersion", verdict: Verdict, *, run_id: str) -> Registered:
@@ -236,15 +244,16 @@ def new_version(
     )
 
 
-def _log_model(spec: Spec, prepared: Prepared, evaluated: Evaluated) -> "ModelInfo":
+def _log_model(spec: Spec, prepared: Prepared, evaluated: Evaluated, protection: Protection | None) -> "ModelInfo":
     import mlflow
 
-    config = describe_artefact(spec, prepared, evaluated)
+    config = describe_artefact(spec, prepared, evaluated, protection)
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch) / "forecaster"
         save_artefact(folder, config, evaluated)
-        # MLflow would try it, and a table of observations has no flows
-        example = None if evaluated.fitted.network.edge_steps else newest_window(prepared)
+        # MLflow would keep and try it: a table of observations has no flows, and a private model refuses it
+        has_example = not evaluated.fitted.network.edge_steps and protection is None
+        example = newest_window(prepared) if has_example else None
         return mlflow.pyfunc.log_model(
             name="model",
             python_model=str(MODEL_CODE),
@@ -276,14 +285,16 @@ def _signature(config: Config) -> "ModelSignature":
     texts = [ColSpec(DataType.string, "unique_id"), ColSpec(DataType.string, "ds")]
     values = [ColSpec(DataType.double, name) for name in config.variables]
     quantiles = [ColSpec(DataType.double, quantile_name(q)) for q in QUANTILES]
+    marks = [ColSpec(DataType.string, "mark")] if config.protection else []
     given = [*texts, ColSpec(DataType.string, "variable"), ColSpec(DataType.long, "lead_time")]
     return ModelSignature(
         inputs=Schema(texts + values),
-        outputs=Schema([*given, ColSpec(DataType.double, "forecast"), *quantiles]),
+        outputs=Schema([*given, ColSpec(DataType.double, "forecast"), *quantiles, *marks]),
         params=ParamSchema(
             [
                 ParamSpec("horizon", DataType.long, 0),
                 ParamSpec("quantiles", DataType.double, list(QUANTILES), shape=(-1,)),
+                *([ParamSpec("raw_input", DataType.boolean, False)] if config.protection else []),
             ]
         ),
     )

@@ -7,6 +7,8 @@ import numpy as np
 import pandas as pd
 import polars as pl
 
+from pipelines.privacy.serving import Mark
+
 Alias = Literal["champion", "challenger"]
 
 
@@ -60,13 +62,14 @@ class Forecast:
     """One forecast from the newest observations.
 
     `frame` is in long format: unique_id, ds (time-zone aware), variable, lead_time (steps), forecast, then one column
-    per quantile, named q05, q50, q95, and so on.
+    per quantile, named q05, q50, q95, and so on. That of a private model is marked.
     """
 
     model: str
     version: str | None
     cutoff: pd.Timestamp
     frame: pl.DataFrame
+    mark: Mark | None = None
 
     @property
     def known_until(self) -> str:

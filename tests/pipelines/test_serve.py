@@ -105,6 +105,7 @@ def test_an_answer_says_what_it_rests_on(app, tiny):
         "cutoff": "2024-03-20T23:00:00+01:00",
         "interval": "1h",
         "timezone": "Europe/Oslo",
+        "privacy": None,
     }
 
 
