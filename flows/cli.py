@@ -28,7 +28,9 @@ app = typer.Typer(
     Your own data: `flockcast init`, edit the column mapping, `flockcast run flockcast.toml`.
     """,
 )
-models_app = typer.Typer(no_args_is_help=False, help="List, promote and roll back registered models.")
+models_app = typer.Typer(
+    no_args_is_help=False, help="List, promote and roll back registered models; show the card of one."
+)
 app.add_typer(models_app, name="models", invoke_without_command=True, rich_help_panel="Serving")
 app.add_typer(synthetic_app, name="synthetic", rich_help_panel="Experiments")
 
@@ -314,6 +316,16 @@ def promote(name: Annotated[str, typer.Argument()], version: Annotated[str, type
     from pipelines.registry import promote as crown
 
     typer.echo(crown(name, version))
+
+
+@models_app.command()
+def card(
+    model: Annotated[str, typer.Argument(metavar="NAME[@VERSION]", help="The champion, where no version is named.")],
+) -> None:
+    """What is promised of a model's privacy, what is not, and where to check that."""
+    from pipelines.model_card import registered_card
+
+    typer.echo(registered_card(model))
 
 
 @models_app.command()

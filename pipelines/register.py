@@ -21,9 +21,11 @@ from pipelines.explain import explain, relation_metrics, relation_table, relatio
 from pipelines.fingerprint import code_fingerprint, git_revision
 from pipelines.gate import Verdict, judge
 from pipelines.metrics import METRICS
+from pipelines.model_card import MARKDOWN, PAGE, card_of, card_page
 from pipelines.predict import QUANTILES, quantile_name
 from pipelines.prepare import Prepared
 from pipelines.privacy.claim import Protection
+from pipelines.privacy.tags import tags_of
 from pipelines.registry import CHALLENGER, CHAMPION, LEAKY, OURS, champion, client, crown, fetch_forecaster
 from pipelines.results import Alias, Explanation, Registered
 from pipelines.settings import artifacts
@@ -72,13 +74,15 @@ def register(spec: Spec, dataset: DataSet, prepared: Prepared, evaluated: Evalua
     with logging_to(store):
         with mlflow.start_run(experiment_id=experiment_id(store, spec.name), run_name=run_name) as run:
             _log_run(store, run.info.run_id, spec, dataset, evaluated, explain(prepared, evaluated.fitted))
+            if protection is not None:
+                _log_protection(store, run.info.run_id, spec, prepared, evaluated, protection)
             model = _log_model(spec, prepared, evaluated, protection)
         entry = new_version(
             store,
             name,
             source=model.model_uri,
             run_id=model.run_id,
-            tags=_tags(spec, dataset, evaluated, verdict) | (protection.tags if protection else {}),
+            tags=_tags(spec, dataset, evaluated, verdict) | tags_of(protection),
             description=evaluated.backtest.protocol,
             model_id=model.model_id,
         )
@@ -183,6 +187,18 @@ def _log_run(
     store.log_text(run_id, environment_text(), "environment.txt")
     if explanation is not None:
         _log_relations(store, run_id, explanation)
+
+
+def _log_protection(
+    store: "MlflowClient", run_id: str, spec: Spec, prepared: Prepared, evaluated: Evaluated, protection: Protection
+) -> None:
+    """Before the version is there, so that no kill can leave a private one without its card."""
+    for key, value in tags_of(protection).items():
+        store.set_tag(run_id, key, value)
+    card = card_of(protection, describe_artefact(spec, prepared, evaluated, protection))
+    store.log_text(run_id, protection.to_json(), "privacy/protection.json")
+    store.log_text(run_id, card.as_markdown(), f"privacy/{MARKDOWN}")
+    store.log_text(run_id, card_page(card), f"privacy/{PAGE}")
 
 
 def _log_relations(store: "MlflowClient", run_id: str, explanation: Explanation) -> None:

@@ -155,7 +155,8 @@ def list_models() -> ModelList:
                 version=row.version,
                 aliases=list(row.aliases),
                 model=row.model,
-                mae=row.mae,
+                mae=None if row.scores_are_raw else row.mae,
+                privacy=row.claim,
                 data_set_version=row.dataset_version,
                 created=row.created,
             )

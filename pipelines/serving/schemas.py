@@ -102,7 +102,11 @@ class ModelVersion(BaseModel):
     version: str
     aliases: list[str]
     model: str
-    mae: float | None = Field(description="of its backtest; comparable only within one data set version")
+    mae: float | None = Field(
+        description="of its backtest; comparable only within one data set version. Withheld (null) where it was "
+        "computed on the raw counts that a private model is to protect"
+    )
+    privacy: str | None = Field(None, description="whom it protects and how far; null: no promise is made")
     data_set_version: str
     created: datetime
 

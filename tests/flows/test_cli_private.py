@@ -31,3 +31,23 @@ def test_a_forecast_with_raw_counts_is_one_message_and_no_file_until_it_is_inter
     assert told.rstrip().endswith(RAW)
     assert pl.read_parquet_metadata(tmp_path / "forecast.parquet")["flockcast.privacy.mark"] == RAW
     assert len(access_log().read_text().splitlines()) == 2, "the refused one was computed too"
+
+
+def test_models_are_listed_with_whom_they_protect_and_those_without_a_promise_with_a_dash(
+    private: Make, dp_sgd: Protection, run: Run
+) -> None:
+    private(dp_sgd)
+    code, told, _ = run("models")
+    assert code == 0
+    lines = [line for line in told.splitlines() if line.strip()]
+    assert lines[0].split()[-1] == "privacy"
+    assert lines[2].endswith("window (weak): epsilon 2.11, delta 1e-06 (PLD 1.0)")
+    assert " (raw) " in lines[2], "its score is of raw counts"
+    assert lines[3].split()[-1] == "-"
+
+
+def test_the_card_of_the_champion_or_of_a_version_is_shown(private: Make, released: Protection, run: Run) -> None:
+    world = private(released)
+    assert run("models", "card", "tiny")[1].startswith(f"# Model card: tiny, version {world.registered.version}")
+    assert "No privacy promise" in run("models", "card", "tiny@1")[1]
+    assert run("models", "card", "tinny")[2].startswith("error: no model is called tinny")

@@ -290,6 +290,7 @@ def test_the_models_are_listed_with_what_they_are_worth(app, tiny):
         "aliases": ["champion"],
         "model": "gru",
         "data_set_version": tiny.dataset.manifest.version,
+        "privacy": None,
     }
 
 

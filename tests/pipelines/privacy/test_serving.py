@@ -186,3 +186,16 @@ def test_a_model_without_a_promise_is_served_as_ever(tiny: Any, tmp_path: Path) 
     file = save_forecast(found, tmp_path / "f.parquet")
     assert not [key for key in pl.read_parquet_metadata(file) if "privacy" in key]
     assert ask(observations=FRESH)[1]["privacy"] is None
+
+
+def test_scores_on_raw_counts_are_not_told_over_http_and_those_on_a_release_are(
+    private: Make, released: Protection, dp_sgd: Protection
+) -> None:
+    world = private(dp_sgd)
+    private(released)
+    with TestClient(create_app()) as app:
+        newest, raw, plain = app.get("/v1/models").json()["models"]
+    assert (raw["version"], raw["mae"], raw["privacy"]) == (world.registered.version, None, dp_sgd.claim.sentence)
+    assert newest["mae"] > 0
+    assert newest["privacy"] == released.claim.sentence
+    assert (plain["mae"] > 0, plain["privacy"]) == (True, None)
