@@ -51,7 +51,12 @@ class Config:
     dataset_version: str
     training_key: str
     are_flows: bool = False  # the variables are the nodes again, as targets
-    protection: str | None = None  # of a private model: JSON of its Protection
+    protection: dict[str, Any] | None = None  # what it promises to the people in its data, and where the ledger has it
+
+    @property
+    def promised(self) -> Protection | None:
+        """Of a private model what it promises."""
+        return None if self.protection is None else Protection.from_json(json.dumps(self.protection))
 
     @property
     def label(self) -> str:
@@ -88,7 +93,7 @@ def describe_artefact(
         dataset_version=prepared.dataset_version,
         training_key=evaluated.fitted.key,
         are_flows=prepared.are_flows,
-        protection=protection.to_json() if protection else None,
+        protection=None if protection is None else json.loads(protection.to_json()),
     )
 
 

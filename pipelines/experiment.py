@@ -122,7 +122,7 @@ def forecast(
         predictor.protection, stored=dataset.manifest, sent=False, raw_input=False, name=spec.registered_name
     )
     frame = predictor.forecast_panel(
-        predictor.stored(dataset), flows=dataset.flows, horizon=horizon, nodes=nodes, quantiles=quantiles
+        predictor.stored(dataset), flows=dataset.links, horizon=horizon, nodes=nodes, quantiles=quantiles
     )
     cutoff = pd.Timestamp(dataset.panel.index[-1])
     if mark is not None and not mark.is_exportable:

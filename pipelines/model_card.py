@@ -119,9 +119,9 @@ def registered_card(asked: str, *, uri: str | None = None) -> str:
         return f"{row.name} version {row.version}: {NO_PROMISE}"
     store = client(uri)
     config, tags = _read(store, row)
-    if config.protection is None:
+    if config.promised is None:
         raise RegistryError(f"{row.name} version {row.version} has tags of a promise that its files know nothing of")
-    card = card_of(Protection.from_json(config.protection), config, version=row.version, tags=tags)
+    card = card_of(config.promised, config, version=row.version, tags=tags)
     return card.as_markdown()
 
 

@@ -12,7 +12,7 @@ import torch
 
 from data.calendar import calendar
 from data.clock import read_instants
-from data.dataset import DataSet
+from data.dataset import DataSet, Manifest
 from data.errors import DataError
 from data.flow_edges import flow_edges
 from data.panel import Panel
@@ -20,7 +20,6 @@ from data.regular import floor_to, steps_after, steps_until
 from pipelines.artefact import Artefact, load_artefact
 from pipelines.intervals import LEVELS
 from pipelines.prepare import LARGEST, flows_among
-from pipelines.privacy.claim import Protection
 
 QUANTILES = (0.05, 0.5, 0.95)
 YEARS = (1900, 2100)  # beyond them a time is a mistake, and the libraries disagree about clocks
@@ -33,8 +32,7 @@ class Predictor:
         self.config = artefact.config
         self.network, self.calibration = artefact.network, artefact.calibration
         self.edge_steps = self.network.edge_steps
-        told = artefact.config.protection
-        self.protection = Protection.from_json(told) if told else None
+        self.protection = artefact.config.promised
 
     @classmethod
     def load(cls, folder: Path) -> "Predictor":
@@ -164,6 +162,12 @@ class Predictor:
                 f"{steps[0].isoformat()} that the model reads; ingest newer flows"
             )
         return edges
+
+    def may_read(self, manifest: Manifest) -> bool:
+        """Whether it was trained on data of this kind: a model of released counts is never fed others, which would
+        give away in its forecasts what the release protects."""
+        is_of_a_release = self.protection is not None and self.protection.serving == "released_input"
+        return (manifest.release is not None) == is_of_a_release
 
     def stored(self, dataset: DataSet) -> Panel:
         """What of a stored data set the model is about: its panel, or the newest flows between its nodes."""

@@ -25,6 +25,7 @@ from pipelines.model_card import MARKDOWN, PAGE, card_of, card_page
 from pipelines.predict import QUANTILES, quantile_name
 from pipelines.prepare import Prepared
 from pipelines.privacy.claim import Protection
+from pipelines.privacy.registered import PROTECTED, protection_of
 from pipelines.privacy.tags import tags_of
 from pipelines.registry import CHALLENGER, CHAMPION, LEAKY, OURS, champion, client, crown, fetch_forecaster
 from pipelines.results import Alias, Explanation, Registered
@@ -62,14 +63,17 @@ def find_registered(spec: Spec, evaluated: Evaluated) -> Registered | None:
 
 
 def register(spec: Spec, dataset: DataSet, prepared: Prepared, evaluated: Evaluated) -> Registered:
-    """Log the run, register the version, and crown it if it earned that. Raises RegistryError, RunError of MLflow."""
+    """Log the run, register the version, and crown it if it earned that. Raises RegistryError, RunError of MLflow.
+
+    A model of privately released counts is registered only if the ledger holds what its data cost.
+    """
     import mlflow
 
+    protection = protection_of(dataset)
     store = client(spec.registry.tracking_uri)
     name = spec.registered_name
     present = champion(store, name)
-    verdict = _verdict(store, spec, prepared, evaluated, present)
-    protection = protection_of(dataset)
+    verdict = _verdict(store, spec, prepared, evaluated, present, protection)
     run_name = f"{spec.model.label} {dataset.manifest.version}"
     with logging_to(store):
         with mlflow.start_run(experiment_id=experiment_id(store, spec.name), run_name=run_name) as run:
@@ -89,12 +93,6 @@ def register(spec: Spec, dataset: DataSet, prepared: Prepared, evaluated: Evalua
     return settle(store, entry, verdict, run_id=run.info.run_id)
 
 
-def protection_of(dataset: DataSet) -> Protection | None:
-    """What is promised of a model that learnt from `dataset`: of a release what is promised of that."""
-    release = dataset.manifest.release
-    return Protection.from_json(release.protection) if release is not None else None
-
-
 def settle(store: "MlflowClient", entry: "ModelVersion", verdict: Verdict, *, run_id: str) -> Registered:
     """Crown a new version, or name it the challenger."""
     if verdict.is_champion:
@@ -106,13 +104,21 @@ def settle(store: "MlflowClient", entry: "ModelVersion", verdict: Verdict, *, ru
 
 
 def _verdict(
-    store: "MlflowClient", spec: Spec, prepared: Prepared, evaluated: Evaluated, present: "ModelVersion | None"
+    store: "MlflowClient",
+    spec: Spec,
+    prepared: Prepared,
+    evaluated: Evaluated,
+    present: "ModelVersion | None",
+    protection: Protection | None,
 ) -> Verdict:
-    """A champion whose files this version of flockcast can't read serves nobody, and so is replaced."""
+    """A champion whose files this version of flockcast can't read serves nobody, and so is replaced; and one that
+    protects nobody is replaced by one that does, however good it is."""
     result = evaluated.backtest
     alone = judge(spec.registry, prepared, result, None, "")
     if present is None or not alone.is_champion:
         return alone
+    if protection is not None and PROTECTED not in present.tags:
+        return Verdict(True, f"champion: version {present.version} before it protects nobody")
     try:
         artefact = load_artefact(fetch_forecaster(store, present))
     except StoreError as error:

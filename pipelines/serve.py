@@ -95,8 +95,6 @@ async def _lifespan(_: FastAPI) -> AsyncIterator[None]:
 def answer(champion: Champion, request: ForecastRequest, who: str) -> ForecastAnswer:
     """What `who` gets, an address. Raises DataError for what the model can't do, ServingRefused for what a private one
     may not, Refusal where there is nothing to forecast from."""
-    if champion.history is None and request.observations is None:
-        raise Refusal(422, "observations_needed", f"no data of {champion.name} is stored here; send observations")
     predictor = champion.predictor
     mark = mark_of(
         predictor.protection,
@@ -105,6 +103,8 @@ def answer(champion: Champion, request: ForecastRequest, who: str) -> ForecastAn
         raw_input=request.raw_input,
         name=champion.name,
     )
+    if champion.history is None and request.observations is None:
+        raise Refusal(422, "observations_needed", f"no data of {champion.name} is stored here; send observations")
     values, observed, cutoff = predictor.window(
         history=champion.history, fresh=request.fresh(predictor.config.variables)
     )

@@ -137,7 +137,7 @@ def private(tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> "Cal
 
     def make(protection: "Protection") -> Tiny:
         is_release = protection.serving == "released_input"
-        release = Release(protection.to_json(), {"y": 1.5}) if is_release else None
+        release = Release(protection.to_json(), {"y": 1.5}, {"2024-03-01": 1}, ["release-1"]) if is_release else None
         dataset = replace(tiny.dataset, manifest=replace(tiny.dataset.manifest, release=release))
         store.save(dataset, datasets())
         monkeypatch.setattr("pipelines.register.protection_of", lambda _: protection)

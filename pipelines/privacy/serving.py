@@ -67,9 +67,9 @@ def mark_of(
     if sent:
         return Mark("raw", SENT, claim)
     if stored is None or stored.release is None:
-        held = "no data set" if stored is None else f"version {stored.version}, which is no release"
+        held = "there is none in the store" if stored is None else f"version {stored.version} is no release"
         raise ServingRefused(
-            f"{name} forecasts from released counts, but the store holds {held}; ingest the newest data with "
+            f"{name} forecasts from released counts, but {held}; ingest the newest data with "
             "mechanism = 'release' in [privacy]"
         )
     return Mark("released", RELEASED, claim)
