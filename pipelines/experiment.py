@@ -17,14 +17,18 @@ from pipelines.device import choose_device, describe_device
 from pipelines.errors import RegistryError
 from pipelines.evaluate import Evaluated, backtest, describe_series
 from pipelines.explain import explain, weight_course
+from pipelines.model_card import PAGE, card_of_version, card_page, promise_of
 from pipelines.predict import QUANTILES, Predictor
 from pipelines.prepare import Prepared, prepare
 from pipelines.privacy.access import Access, log_access, user
+from pipelines.privacy.claim import Claim
 from pipelines.privacy.serving import check_export, mark_of
+from pipelines.privacy.utility import Point, judged_on, points
 from pipelines.register import attach_report, find_registered, register
 from pipelines.registry import champion, client, fetch_forecaster, newest_leaky, require_kind
 from pipelines.report import write_report
-from pipelines.results import Forecast, Registered
+from pipelines.report.shell import write_page
+from pipelines.results import Backtest, Forecast, Registered
 from pipelines.settings import runs
 from pipelines.spec import Spec
 from pipelines.train import new_network
@@ -141,18 +145,32 @@ def save_forecast(found: "Forecast | GraphForecast", path: Path, *, internal: bo
     return path
 
 
+def points_beside(registered: Registered, claim: Claim, result: Backtest) -> list[Point]:
+    """Every version of the same name that was judged on the same test range, to compare what a promise costs."""
+    found = client(registered.tracking_uri).search_model_versions(f"name = '{registered.name}'")
+    tagged = [(str(version.version), version.tags) for version in found]
+    return points(tagged, claim, test=judged_on(result), ours=registered.version)
+
+
 def report(spec: Spec, dataset: DataSet, trained: Trained, registered: Registered, found: Forecast, path: Path) -> Path:
-    """Write the page to look at, and put a copy beside the MLflow run."""
+    """Write the page to look at, of a private model with its card beside it, and put copies beside the MLflow run."""
+    protection = promise_of(registered)
+    result = trained.evaluated.backtest
     write_report(
         spec=spec,
         dataset=dataset,
-        backtest=trained.evaluated.backtest,
+        backtest=result,
         forecast=found,
         history=trained.evaluated.fitted.history,
         registered=registered,
         explanation=explain(trained.prepared, trained.evaluated.fitted),
         weights=weight_course(trained.prepared, trained.evaluated.fitted),
+        protection=protection,
+        points=points_beside(registered, protection.claim, result) if protection else (),
         path=path,
     )
     attach_report(registered, path)
+    if protection is not None:
+        card = card_page(card_of_version(f"{registered.name}@{registered.version}", uri=registered.tracking_uri))
+        attach_report(registered, write_page(card, path.with_name(PAGE)))
     return path

@@ -18,6 +18,7 @@ from pipelines.errors import RegistryError
 from pipelines.privacy.card import audit_in_words, generator_in_words, mechanism_in_words, not_protected
 from pipelines.privacy.claim import Protection
 from pipelines.registry import CHAMPION, Version, client, fetch_forecaster, versions
+from pipelines.results import Registered
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -113,16 +114,24 @@ def registered_card(asked: str, *, uri: str | None = None) -> str:
 
     Raises RegistryError where there is no such version.
     """
+    return card_of_version(asked, uri=uri).as_markdown()
+
+
+def card_of_version(asked: str, *, uri: str | None = None) -> Card:
+    """What `registered_card` gives, before it is written out; of a version that promises nothing, one line."""
     name, _, wanted = asked.partition("@")
     row = _chosen(versions(name, uri=uri), name, wanted)
     if row.claim is None:
-        return f"{row.name} version {row.version}: {NO_PROMISE}"
-    store = client(uri)
-    config, tags = _read(store, row)
+        return Card(f"Model card: {row.name}, version {row.version}", (Section("What is protected", (NO_PROMISE,)),))
+    config, tags = _read(client(uri), row.name, row.version)
     if config.promised is None:
         raise RegistryError(f"{row.name} version {row.version} has tags of a promise that its files know nothing of")
-    card = card_of(config.promised, config, version=row.version, tags=tags)
-    return card.as_markdown()
+    return card_of(config.promised, config, version=row.version, tags=tags)
+
+
+def promise_of(registered: Registered) -> Protection | None:
+    """What a registered version promises, from its own files."""
+    return _read(client(registered.tracking_uri), registered.name, registered.version)[0].promised
 
 
 def _chosen(rows: list[Version], name: str, wanted: str) -> Version:
@@ -136,7 +145,7 @@ def _chosen(rows: list[Version], name: str, wanted: str) -> Version:
     return next((row for row in rows if CHAMPION in row.aliases), rows[0])
 
 
-def _read(store: "MlflowClient", row: Version) -> tuple[Config, dict[str, str]]:
-    version = store.get_model_version(row.name, row.version)
+def _read(store: "MlflowClient", name: str, number: str) -> tuple[Config, dict[str, str]]:
+    version = store.get_model_version(name, number)
     file = fetch_forecaster(store, version) / CONFIG
     return Config(**json.loads(file.read_text(encoding="utf-8"))), dict(version.tags)

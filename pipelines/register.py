@@ -27,6 +27,7 @@ from pipelines.prepare import Prepared
 from pipelines.privacy.claim import Protection
 from pipelines.privacy.registered import PROTECTED, protection_of
 from pipelines.privacy.tags import tags_of
+from pipelines.privacy.utility import utility_tags
 from pipelines.registry import CHALLENGER, CHAMPION, LEAKY, OURS, champion, client, crown, fetch_forecaster
 from pipelines.results import Alias, Explanation, Registered
 from pipelines.settings import artifacts
@@ -333,4 +334,5 @@ def _tags(spec: Spec, dataset: DataSet, evaluated: Evaluated, verdict: Verdict) 
         "flockcast.dataset_version": dataset.manifest.version,
         "flockcast.reason": verdict.reason,
         "flockcast.git": git_revision(),
+        **utility_tags(dataset.manifest.release, result),
     }

@@ -1,5 +1,6 @@
 """What the command line says of a private model, and what it does not write."""
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -51,3 +52,33 @@ def test_the_card_of_the_champion_or_of_a_version_is_shown(private: Make, releas
     assert run("models", "card", "tiny")[1].startswith(f"# Model card: tiny, version {world.registered.version}")
     assert "No privacy promise" in run("models", "card", "tiny@1")[1]
     assert run("models", "card", "tinny")[2].startswith("error: no model is called tinny")
+
+
+FULL = (  # unit, epsilon, delta and accountant together, in a sentence or in a phrase
+    r"(Protects|One person's data of) [^.]+: epsilon = [\d.]+, delta = \S+ \([\w ]+; [\w. -]+; [^)]+\)",
+    r"[\w ]+(\(weak\))?: epsilon [\d.]+, delta \S+ \([\w. -]+\)",
+)
+
+
+def test_no_command_tells_an_epsilon_without_unit_delta_and_accountant(
+    private: Make, released: Protection, dp_sgd: Protection, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    private(dp_sgd)
+    world = private(released)
+    said = [
+        run(*words)
+        for words in (
+            ("models",),
+            ("models", "card", "tiny@2"),
+            ("models", "card", "tiny@3"),
+            ("forecast", str(world.spec_path)),
+            ("models", "promote", "tiny", "3"),
+            ("models", "rollback", "tiny"),
+        )
+    ]
+    text = "\n".join(out + err for _, out, err in said)
+    assert text.count("epsilon") >= 6
+    for full in FULL:
+        text = re.sub(full, "", text)
+    assert "epsilon" not in text.lower()

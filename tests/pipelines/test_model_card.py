@@ -87,7 +87,7 @@ def test_an_audit_that_found_nothing_is_not_told_as_a_proof() -> None:
 
 
 def test_a_model_without_a_promise_says_so_and_an_unknown_one_is_an_error(tiny: Any) -> None:
-    assert registered_card("tiny@1") == "tiny version 1: No privacy promise is made of this model."
+    assert "No privacy promise is made of this model." in registered_card("tiny@1")
     with pytest.raises(RegistryError, match="no model is called tinny"):
         registered_card("tinny")
     with pytest.raises(RegistryError, match="tiny has no version 99"):
