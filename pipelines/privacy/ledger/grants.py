@@ -1,5 +1,6 @@
 """Giving a budget, or changing one: always a new entry, and never a way to forget what was spent."""
 
+from datetime import UTC
 from typing import Any
 
 from pipelines.errors import PolicyError
@@ -7,17 +8,34 @@ from pipelines.privacy import renyi
 from pipelines.privacy.ledger import cost
 from pipelines.privacy.ledger.book import Book
 from pipelines.privacy.ledger.chain import Entry
-from pipelines.privacy.ledger.records import Policy
+from pipelines.privacy.ledger.records import Policy, require_finite
+from pipelines.privacy.units import default_delta
+
+
+def proposed(*, epsilon: float, delta: float | None, order: float | None, units: int | None, **terms: Any) -> Policy:
+    """A policy with what was left open filled in: a delta that suits the units, the order that admits most.
+
+    Raises PolicyError for what makes no sense.
+    """
+    require_finite(epsilon)
+    try:
+        chosen = default_delta(units) if delta is None else delta
+        best = renyi.best_order(epsilon=epsilon, delta=chosen) if order is None else order
+    except ValueError as error:
+        raise PolicyError(str(error)) from None
+    until = terms.pop("valid_until")
+    until = until.replace(tzinfo=UTC) if until is not None and until.tzinfo is None else until
+    return Policy(epsilon=epsilon, delta=chosen, order=best, units=units, valid_until=until, **terms)
 
 
 def grant(book: Book, policy: Policy, *, actor: str, reason: str, approver: str | None) -> Entry:
     """Write the policy. A change of one that stands needs an approver other than the one who asks."""
     if not reason.strip():
         raise PolicyError("a budget needs a reason, which an auditor will read")
-    cap = cost.cap(policy)
-    if cap <= 0:
-        best = renyi.best_order(epsilon=policy.epsilon, delta=policy.delta)
-        raise PolicyError(f"at order {policy.order:g} this budget admits nothing; order {best:g} suits it best")
+    try:
+        cap = cost.cap(policy)
+    except ValueError as error:  # the order admits nothing
+        raise PolicyError(str(error)) from None
     before = book.account(policy.tenant, policy.data_set).policies.get(policy.unit)
     fields: dict[str, Any] = {**policy.to_fields(), "cap": str(cap), "actor": actor, "reason": reason}
     if before is not None:
