@@ -1,25 +1,25 @@
 """The sum of clipped per-sample gradients, three ways: by taps, by vmap over the whole network, by a loop.
 
-A sample is a row of the batch, and its gradient that of its own loss with respect to all trainable parameters. Its norm
-is cut to `max_grad_norm`; a gradient with an entry that is no finite number counts as zero, for it has no norm and would
-make every parameter one. `losses` is a module that maps a batch to one loss a sample, [B]; each way leaves the
+A sample is a row of the batch, and its gradient that of its own loss with respect to all trainable parameters. Its
+norm is cut to `max_grad_norm`; a gradient with an entry that is no finite number counts as zero, for it has no norm and
+would make every parameter one. `losses` is a module that maps a batch to one loss a sample, [B]; each way leaves the
 parameters' own `grad` alone. The loop defines what is right, vmap agrees with it wherever it can run, and taps do on
 networks whose weights all sit in linear maps and recurrences that read samples first: `models.sample_check` decides.
 """
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call, grad_and_value, vmap
-from torch.nn import functional
+from torch.func import functional_call, grad, vmap
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from models.forward_swap import forward_of
 from models.per_sample_norm import squared_norms
-from models.tapped_recurrence import recurrence
+from models.tapped_layers import LinearMap, linear, recurrence
 from models.written_out import written_out
 
 CHUNK = 16  # samples whose gradients stand in memory at a time
@@ -52,13 +52,12 @@ def clip_factors(norms: Tensor, max_grad_norm: float) -> Tensor:
 def looped_sum(losses: nn.Module, batch: Sequence[Tensor], max_grad_norm: float) -> ClippedSum:
     """One sample at a time through autograd: slow, and right for every network."""
     parameters = list(trainable(losses).values())
-    total, norms = [torch.zeros_like(p) for p in parameters], []
+    found = nothing(parameters)
     for row in range(len(batch[0])):
         loss = losses(*(part[row : row + 1] for part in batch)).sum()
-        found = torch.autograd.grad(loss, parameters, allow_unused=True, materialize_grads=True)
-        norms.append(_norms([g[None] for g in found]))
-        _add_clipped(total, [g[None] for g in found], norms[-1], max_grad_norm)
-    return ClippedSum(total, torch.cat(norms) if norms else batch[0].new_zeros(0, dtype=torch.float32))
+        gradients = torch.autograd.grad(loss, parameters, allow_unused=True, materialize_grads=True)
+        found = _with(found, [g[None] for g in gradients], max_grad_norm)
+    return found
 
 
 # ---------------------------------------------------------------- vmap
@@ -66,53 +65,56 @@ def looped_sum(losses: nn.Module, batch: Sequence[Tensor], max_grad_norm: float)
 
 def vmapped_sum(losses: nn.Module, batch: Sequence[Tensor], max_grad_norm: float) -> ClippedSum:
     """Gradients of `CHUNK` samples at a time. Raises RuntimeError where the network branches on values."""
-    parameters = trainable(losses)
-    weights = {name: p.detach() for name, p in parameters.items()}
-    total, norms = [torch.zeros_like(p) for p in weights.values()], []
+    weights = {name: p.detach() for name, p in trainable(losses).items()}
 
     def loss(weights: dict[str, Tensor], *sample: Tensor) -> Tensor:
         return functional_call(losses, weights, tuple(part[None] for part in sample)).sum()
 
-    each = vmap(grad_and_value(loss), in_dims=(None, *[0] * len(batch)), randomness="different")
-    with written_out(losses):
-        for rows in torch.arange(len(batch[0])).split(CHUNK):
-            found, _ = each(weights, *(part[rows[0] : rows[-1] + 1] for part in batch))
-            gradients = [found[name] for name in weights]
-            norms.append(_norms(gradients))
-            _add_clipped(total, gradients, norms[-1], max_grad_norm)
-    return ClippedSum(total, torch.cat(norms) if norms else batch[0].new_zeros(0, dtype=torch.float32))
+    each = vmap(grad(loss), in_dims=(None, *[0] * len(batch)), randomness="different")
+    found = nothing(list(weights.values()))
+    with written_out(losses), sdpa_kernel(SDPBackend.MATH):  # fused attention has no rule for vmap
+        for first in range(0, len(batch[0]), CHUNK):
+            gradients = each(weights, *(part[first : first + CHUNK] for part in batch))
+            found = _with(found, [gradients[name] for name in weights], max_grad_norm)
+    return found
 
 
-def _norms(gradients: Sequence[Tensor]) -> Tensor:
-    """[B] of gradients [B, ...]."""
-    return torch.stack([g.flatten(1).norm(dim=1) for g in gradients], dim=1).norm(dim=1)
+def nothing(parameters: Sequence[Tensor]) -> ClippedSum:
+    """What the samples of an empty batch add up to."""
+    return ClippedSum([torch.zeros_like(p, requires_grad=False) for p in parameters], torch.zeros(0))
 
 
-def _add_clipped(total: Sequence[Tensor], gradients: Sequence[Tensor], norms: Tensor, max_grad_norm: float) -> None:
+def _with(so_far: ClippedSum, gradients: Sequence[Tensor], max_grad_norm: float) -> ClippedSum:
+    """The sum and further samples of `gradients` [B, ...]; adds in place."""
+    norms = torch.stack([g.flatten(1).norm(dim=1) for g in gradients], dim=1).norm(dim=1)
     factors = clip_factors(norms, max_grad_norm)
-    for sum_, g in zip(total, gradients, strict=True):
+    for total, g in zip(so_far.gradients, gradients, strict=True):
         kept = torch.where((factors > 0).view(-1, *[1] * (g.dim() - 1)), g, 0.0)  # 0 times infinity is no zero
-        sum_.add_(torch.einsum("b,b...->...", factors, kept))
+        total.add_(torch.einsum("b,b...->...", factors, kept))
+    return ClippedSum(so_far.gradients, torch.cat([so_far.norms.to(norms.device), norms]))
 
 
 # ---------------------------------------------------------------- taps
 
 
 @dataclass(frozen=True)
-class Product:
-    """A weight [O, I] and its bias at work at K places of every sample.
+class Tap:
+    """Pre-activations, and the linear maps that lead to them.
 
-    `inputs` and `tap` are of the same order, places first ([K, B, I] and [K, B, O]) or samples first.
+    They and the inputs are of the same order: places first, [K, B, O] and [K, B, I], or samples first.
     """
 
-    weight: nn.Parameter
-    bias: nn.Parameter | None
-    inputs: Tensor  # with a last column of ones where there is a bias
-    tap: Tensor  # the pre-activations, or what has their gradient
+    point: Tensor  # whose gradient is that of the pre-activations
+    maps: Sequence[LinearMap]
     places_first: bool
 
-    def by_sample(self, part: Tensor) -> Tensor:
-        return part.transpose(0, 1) if self.places_first else part
+    def shaped(self, d: Tensor, samples: int) -> Tensor:
+        return d if self.places_first else d.reshape(samples, -1, d.shape[-1])
+
+    def squared_norms(self, d: Tensor) -> Tensor:
+        parts = [d, *(each.inputs for each in self.maps)]
+        d, *inputs = [part.transpose(0, 1) for part in parts] if self.places_first else parts
+        return squared_norms(d, inputs, biases=sum(each.bias is not None for each in self.maps))
 
 
 def tapped_sum(losses: nn.Module, batch: Sequence[Tensor], max_grad_norm: float) -> ClippedSum:
@@ -122,83 +124,79 @@ def tapped_sum(losses: nn.Module, batch: Sequence[Tensor], max_grad_norm: float)
     """
     parameters, samples = list(trainable(losses).values()), len(batch[0])
     if not samples:
-        return ClippedSum([torch.zeros_like(p) for p in parameters], torch.zeros(0))
-    with tapped(losses, samples) as products:
-        deltas = torch.autograd.grad(losses(*batch).sum(), [product.tap for product in products])
-    maps = [(p, d if p.places_first else d.reshape(samples, -1, d.shape[-1])) for p, d in zip(products, deltas, strict=True)]
-    squares = [squared_norms(d, x) for d, x in _joined(maps)]
-    norms = torch.stack(squares).sum(0).sqrt()
-    return ClippedSum(_sums(maps, parameters, clip_factors(norms, max_grad_norm)), norms)
+        return nothing(parameters)
+    with tapped(losses, samples) as used:
+        found = torch.autograd.grad(losses(*batch).sum(), [tap.point for tap in used])
+    taps, deltas = _joined(used, [tap.shaped(d, samples) for tap, d in zip(used, found, strict=True)])
+    norms = torch.stack([tap.squared_norms(d) for tap, d in zip(taps, deltas, strict=True)]).sum(0).sqrt()
+    sums = _sums(taps, deltas, clip_factors(norms, max_grad_norm))
+    return ClippedSum([sums[p] if p in sums else torch.zeros_like(p) for p in parameters], norms)
 
 
-def _sums(
-    maps: Sequence[tuple[Product, Tensor]], parameters: Sequence[nn.Parameter], factors: Tensor
-) -> list[Tensor]:
-    """The gradients [O, I] of all samples, each scaled by its factor [B] and added up."""
-    every = bool((factors > 0).all())
-    sums = {p: torch.zeros_like(p) for p in parameters}
-    for product, d in maps:
-        f = factors[:, None] if product.places_first else factors[:, None, None]
-        x = product.inputs
-        if not every:  # 0 times infinity is no zero
-            d, x = torch.where(f > 0, d, 0.0), torch.where(f > 0, x, 0.0)
-        found = d.flatten(0, 1).mT @ (x * f).flatten(0, 1)  # [O, I] or [O, I + 1]
-        if product.bias is not None:
-            sums[product.bias] += found[:, -1]
-            found = found[:, :-1]
-        sums[product.weight] += found
-    return list(sums.values())
+def _sums(taps: Sequence[Tap], deltas: Sequence[Tensor], factors: Tensor) -> dict[Tensor, Tensor]:
+    """The gradients of all samples, each scaled by its factor [B] and added up."""
+    every, sums = bool((factors > 0).all()), {}
+    for tap, d in zip(taps, deltas, strict=True):
+        f = (factors[:, None] if tap.places_first else factors[:, None, None]).expand(*d.shape[:2], 1)
+
+        def kept(part: Tensor, f: Tensor = f) -> Tensor:
+            return part if every else torch.where(f > 0, part, 0.0)  # 0 times infinity is no zero
+
+        rows = kept(d).flatten(0, 1).mT  # [O, K * B]
+        for weight, bias, x in tap.maps:
+            sums[weight] = rows @ (kept(x) * f).flatten(0, 1)
+            if bias is not None:
+                sums[bias] = rows @ f.flatten()
+    return sums
 
 
-def _joined(maps: Sequence[tuple[Product, Tensor]]) -> Iterator[tuple[Tensor, Tensor]]:
-    """Gradients [B, K, O] and inputs [B, K, I] of every weight: the uses of a shared one add up before its norm."""
-    found: dict[nn.Parameter, list[tuple[Tensor, Tensor]]] = {}
-    for product, d in maps:
-        found.setdefault(product.weight, []).append((product.by_sample(d), product.by_sample(product.inputs)))
-    for uses in found.values():
-        yield uses[0] if len(uses) == 1 else (torch.cat([d for d, _ in uses], 1), torch.cat([x for _, x in uses], 1))
+def _joined(taps: Sequence[Tap], deltas: Sequence[Tensor]) -> tuple[Sequence[Tap], Sequence[Tensor]]:
+    """One tap for each weight: the gradients of a layer that is used several times add up before their norm."""
+    by_layer: dict[Tensor, list[int]] = {}
+    for index, tap in enumerate(taps):
+        by_layer.setdefault(tap.maps[0].weight, []).append(index)
+    if len(by_layer) == len(taps):
+        return taps, deltas
+    joined, places = [], [0 if tap.places_first else 1 for tap in taps]
+    for uses in by_layer.values():
+        first, axis = taps[uses[0]], places[uses[0]]
+        maps = [
+            each._replace(inputs=torch.cat([taps[use].maps[number].inputs for use in uses], axis))
+            for number, each in enumerate(first.maps)
+        ]
+        joined.append((replace(first, maps=maps), torch.cat([deltas[use] for use in uses], axis)))
+    return [tap for tap, _ in joined], [d for _, d in joined]
 
 
 @contextmanager
-def tapped(network: nn.Module, samples: int) -> Iterator[list[Product]]:
-    """While it is open, `network` notes its products and gives its parameters no gradient.
+def tapped(network: nn.Module, samples: int) -> Iterator[list[Tap]]:
+    """While it is open, `network` is tapped wherever a weight is at work, and its parameters get no gradient.
 
-    Raises ValueError where a trainable parameter is of no linear map and no recurrence.
+    Raises ValueError where a trainable parameter is of no linear map and no recurrence, and where a recurrence reads
+    other rows than samples.
     """
-    products: list[Product] = []
+    taps: list[Tap] = []
 
-    def of_steps(weight: nn.Parameter, bias: nn.Parameter | None, x: Tensor, tap: Tensor) -> None:
-        if x.shape[1] != samples:  # nodes folded into the batch, [K, B * N, I]: the samples are the outer of the two
-            raise ValueError(f"a recurrence reads {x.shape[1]} sequences of {samples} samples")
-        products.append(Product(weight, bias, _with_ones(x, bias), tap, places_first=True))
+    def of_steps(point: Tensor, *maps: LinearMap) -> None:
+        if point.shape[1] != samples:
+            raise ValueError(f"a recurrence reads {point.shape[1]} sequences of {samples} samples")
+        taps.append(Tap(point, maps, places_first=True))
 
-    def of_linear(layer: nn.Linear, x: Tensor, tap: Tensor) -> None:
-        inputs = x.reshape(samples, -1, x.shape[-1])
-        products.append(Product(layer.weight, layer.bias, _with_ones(inputs, layer.bias), tap, places_first=False))
+    def of_layer(point: Tensor, layer: LinearMap) -> None:
+        inputs = layer.inputs.reshape(samples, -1, layer.inputs.shape[-1])
+        taps.append(Tap(point, [layer._replace(inputs=inputs)], places_first=False))
 
     with ExitStack() as stack:
         known: set[nn.Parameter] = set()
         for part in network.modules():
             if isinstance(part, nn.GRU | nn.LSTM):
-                stack.enter_context(forward_of(part, partial(recurrence, part, use=of_steps)))
+                stack.enter_context(forward_of(part, partial(recurrence, part, of_steps)))
             elif isinstance(part, nn.Linear):
-                stack.enter_context(forward_of(part, partial(_linear, part, of_linear)))
+                stack.enter_context(forward_of(part, partial(linear, part, of_layer)))
             else:
                 continue
             known |= set(part.parameters(recurse=False))
         for name, parameter in trainable(network).items():
             if parameter not in known:
                 raise ValueError(f"parameter {name} is of no linear map and no recurrence, so it can't be tapped")
-        yield products
-
-
-def _with_ones(x: Tensor, bias: nn.Parameter | None) -> Tensor:
-    return x if bias is None else torch.cat([x, x.new_ones(()).expand(*x.shape[:-1], 1)], dim=-1)
-
-
-def _linear(layer: nn.Linear, use: Callable[[nn.Linear, Tensor, Tensor], None], x: Tensor) -> Tensor:
-    y = functional.linear(x, layer.weight.detach(), None if layer.bias is None else layer.bias.detach())
-    if not y.requires_grad:
-        y.requires_grad_()
-    use(layer, x.detach(), y)
-    return y
+        yield taps
