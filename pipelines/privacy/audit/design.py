@@ -80,5 +80,5 @@ def judge(design: Design, correct: int, *, claim: float | None) -> Outcome:
 
 
 def hash_of_seed(seed: int) -> str:
-    """Commits to the coins before training; tells nothing if the seed is too large to be guessed (`secrets.randbits`)."""
+    """Commits to the coins before training; take a seed too large to be guessed (`secrets.randbits`)."""
     return hashlib.sha256(f"flockcast audit seed {seed}".encode()).hexdigest()
