@@ -1,16 +1,18 @@
-"""The lower bound on epsilon that one training with many canaries allows.
+"""Lower bounds on epsilon: by one training with many canaries, and by many trials with and without one.
 
 Steinke, Nasr, Jagielski, Privacy Auditing with One (1) Training Run, arXiv:2305.08846, theorem 5.2. Of m canaries,
 each in the training by a fair coin, r are guessed "in" or "out" and v guesses are right. An (epsilon, delta)-private
 training gives v right guesses or more with at most `p_value`; so every epsilon with a small p-value is refuted.
 """
 
+import math
 from collections.abc import Sequence
 from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 from scipy.special import gammaln, log_expit
+from scipy.stats import beta
 
 Verdict = Literal["violated", "consistent", "vacuous"]
 HIGHEST = 64.0  # no audit of this kind refutes so much: it takes e^64 guesses
@@ -49,6 +51,22 @@ def lower_bound(*, m: int, r: int, v: int, delta: float, p: float = 0.05) -> flo
 def ceiling(*, m: int, r: int, delta: float, p: float = 0.05) -> float:
     """What the audit would have refuted with every guess right: a claim above it can't be tested so."""
     return lower_bound(m=m, r=r, v=r, delta=delta, p=p)
+
+
+def two_world_bound(*, trials: int, true_positives: int, false_positives: int, delta: float, p: float = 0.05) -> float:
+    """The largest epsilon that these counts of `trials` in each world refute, by either direction; at least 0.
+
+    Whoever guesses "in" above a threshold is right so often in one world and wrong so often in the other. Clopper and
+    Pearson's limits of both rates hold together with confidence 1 - p, and privacy ties them: true positives <=
+    e^epsilon false positives + delta, and the same of true and false negatives.
+    """
+    for name, count in (("true", true_positives), ("false", false_positives)):
+        if not 0 <= count <= trials:
+            raise ValueError(f"{count} {name} positives of {trials} trials can't be")
+    hit = beta.ppf(p / 2, true_positives, trials - true_positives + 1) if true_positives else 0.0
+    alarm = beta.ppf(1 - p / 2, false_positives + 1, trials - false_positives) if false_positives < trials else 1.0
+    pairs = ((hit, alarm), (1 - alarm, 1 - hit))  # guessing "in", and guessing "out"
+    return max([0.0, *(math.log((right - delta) / wrong) for right, wrong in pairs if right > delta)])
 
 
 def verdict(bound: float, claim: float, *, ceiling: float) -> Verdict:
