@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
+from datetime import datetime
 from typing import Any
 
 from pipelines.errors import LedgerError
@@ -10,7 +11,7 @@ from pipelines.privacy.ledger import cost, store
 from pipelines.privacy.ledger.account import Account, Run
 from pipelines.privacy.ledger.book import Book, owned
 from pipelines.privacy.ledger.chain import Entry
-from pipelines.privacy.ledger.composition import chosen, compose, lacking
+from pipelines.privacy.ledger.composition import chosen, compose
 from pipelines.privacy.ledger.records import Charge, Policy
 from pipelines.privacy.ledger.refusals import Case, Refusal, first_refusal
 
@@ -61,19 +62,18 @@ def admit_nonprivate(book: Book, asked: Nonprivate) -> Answer | None:
         return book.append("reserve", {**fields, **owned()}, step="reserve")
     refusal = Refusal(
         "nonprivate",
-        f"data set {closed.data_set!r} is protected by unit (budget epsilon {closed.epsilon:g}, delta {closed.delta:g}, "
-        f"unit {closed.unit}) and its owner allows no run without privacy; train on a release, or privately",
+        f"data set {closed.data_set!r} is protected (budget epsilon {closed.epsilon:g}, delta {closed.delta:g}, unit "
+        f"{closed.unit}) and its owner allows no run without privacy; train on a release, or privately",
     )
     return refusal, book.append("refuse", {**fields, **refusal.to_fields()})
 
 
-def foresee(entries: Iterable[Entry], charge: Charge) -> None:
-    """Fill the caches with what admitting `charge` will ask for, if it is likely to be admitted."""
+def foresee(entries: Iterable[Entry], charge: Charge, *, actor: str, moment: datetime, for_tests: bool) -> None:
+    """Fill the caches with what the answer to `charge` will ask for; it is not the answer yet."""
     account = Account.of(entries)
-    if charge.unit not in account.policies or charge.run_id in account.runs:
+    if charge.run_id in account.runs:
         return
-    histories = chosen(account.histories(charge.unit), charge.blocks)
-    if not lacking(histories, charge.mechanism, account.policies[charge.unit][0]) and 0 < charge.delta < 1:
+    if not first_refusal(Case(charge, actor, account, {}, moment, for_tests)):
         _costs(charge, account)
 
 
@@ -90,8 +90,8 @@ def untrusted(flaw: Any) -> Refusal:
 def behind(clock: str, newest: str) -> Refusal:
     return Refusal(
         "clock",
-        f"this machine's clock says {clock}, but the ledger's newest entry is of {newest}; set the clock right. If it is "
-        "right, and an earlier one ran ahead: flockcast budget correct-clock --reason ... --approver ...",
+        f"this machine's clock says {clock}, but the ledger's newest entry is of {newest}; set the clock right. "
+        "If it is right, and an earlier one ran ahead: flockcast budget correct-clock --reason ... --approver ...",
         {"clock": clock, "newest": newest},
     )
 
@@ -143,7 +143,7 @@ def _elsewhere(book: Book, charge: Charge, account: Account) -> dict[str, str]:
     if not fresh:
         return {}
     here = (charge.tenant, charge.data_set)
-    found = {}
+    found: dict[str, str] = {}
     for entry in store.find(book.connection, type="dataset_version"):
         there = (entry.fields["tenant"], entry.fields["dataset_id"])
         if there != here:
@@ -154,5 +154,7 @@ def _elsewhere(book: Book, charge: Charge, account: Account) -> dict[str, str]:
 def _owners(book: Book, sources: tuple[str, ...]) -> set[tuple[str, str]]:
     versions = store.find(book.connection, type="dataset_version")
     return {
-        (entry.fields["tenant"], entry.fields["dataset_id"]) for entry in versions if set(sources) & set(entry.fields["sources"])
+        (entry.fields["tenant"], entry.fields["dataset_id"])
+        for entry in versions
+        if set(sources) & set(entry.fields["sources"])
     }

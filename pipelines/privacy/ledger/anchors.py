@@ -1,7 +1,7 @@
 """Signed heads of the ledger: what shows that its end was cut off, which a chain of hashes alone can't.
 
-An anchor says how many entries there were and the hash of the last. Anchors are entries too, and a copy of each lies in a
-file outside the database, one a line, beside one for every grant and every finished run. Signed with HMAC-SHA-256
+An anchor says how many entries there were and the hash of the last. Anchors are entries too, and a copy of each lies
+in a file outside the database, one a line, beside one for every grant and every finished run. Signed with HMAC-SHA-256
 under a key that only the owner of FLOCKCAST_HOME reads; keep copies of that file on another machine, since who can
 write both database and home can lie in both.
 """

@@ -73,7 +73,9 @@ class Book:
             self.outside.append(self._signed(before))  # in case its writer was stopped before it could
         count, head, time = store.head(self.connection)
         anchor = self.notary.sign(count=count, head=head, time=time)
-        entry = self._write("anchor", {"actor": actor, **{f"anchor_{k}": v for k, v in anchor.to_fields().items()}}, None)
+        entry = self._write(
+            "anchor", {"actor": actor, **{f"anchor_{k}": v for k, v in anchor.to_fields().items()}}, None
+        )
         self.outside.append(self._signed(entry))
         return entry
 

@@ -38,6 +38,6 @@ def _check_change(before: Policy, policy: Policy, *, actor: str, approver: str |
         )
     if not approver or approver == actor:
         raise PolicyError(
-            f"{policy.data_set!r} has a budget (epsilon {before.epsilon:g}, delta {before.delta:g}, unit {before.unit}); "
-            "a change needs an approver, who is not the one who asks for it"
+            f"{policy.data_set!r} has a budget (epsilon {before.epsilon:g}, delta {before.delta:g}, unit "
+            f"{before.unit}); a change needs an approver, who is not the one who asks for it"
         )

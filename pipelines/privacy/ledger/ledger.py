@@ -50,18 +50,27 @@ class Ledger:
         return self._write(lambda book: grant(book, policy, actor=actor, reason=reason, approver=approver), trust=True)
 
     def reserve(self, charge: Charge, *, actor: str | None = None) -> Entry:
-        """Spend the worst case of `charge`. Raises BudgetRefused; the refusal is an entry then, and nothing is spent."""
+        """Spend the worst case of `charge`. Raises BudgetRefused: the refusal is an entry, and nothing is spent."""
         who = actor or getpass.getuser()
-        self._prepare(charge)
-        answer = self._write(lambda book: admission.admit(book, charge, actor=who, for_tests=self.for_tests), trust=True)
+        self._prepare(charge, who)
+        answer = self._write(
+            lambda book: admission.admit(book, charge, actor=who, for_tests=self.for_tests), trust=True
+        )
         return _admitted(answer)
 
     def reserve_nonprivate(
-        self, *, run_id: str, tenant: str, data_set: str, sources: tuple[str, ...], config_hash: str, actor: str | None = None
+        self,
+        *,
+        run_id: str,
+        tenant: str,
+        data_set: str,
+        sources: tuple[str, ...],
+        config_hash: str,
+        actor: str | None = None,
     ) -> Entry | None:
-        """Ask leave for a run without privacy. None if nothing protects these data; raises BudgetRefused where a policy does.
+        """Ask leave for a run without privacy; None if nothing protects these data.
 
-        What such a run makes must not leave the house.
+        Raises BudgetRefused where a policy does, unless it allows such runs inside the house. What such a run makes must not leave the house.
         """
         who = actor or getpass.getuser()
         asked = admission.Nonprivate(run_id, tenant, data_set, sources, config_hash, who)
@@ -76,14 +85,14 @@ class Ledger:
         return self._write(lambda book: lifecycle.start(book, run_id, sources=sources), trust=True)
 
     def progress(self, run_id: str, steps: int) -> Entry:
-        """Announce that this attempt will do up to `steps` steps, counted from its own beginning. Call before doing them.
+        """Announce, before doing them, that this attempt will do up to `steps` steps counted from its own beginning.
 
         Raises BudgetRefused if all attempts together would take more than was reserved.
         """
         return _admitted(self._write(lambda book: lifecycle.progress(book, run_id, steps)))
 
     def commit(self, run_id: str, *, steps: int | None = None, artifact_hash: str, model_version: str = "") -> Entry:
-        """Settle what was spent: what had been announced, and no less than `steps`, which all attempts took together."""
+        """Settle what was spent: what had been announced, and no less than `steps`, of all attempts together."""
         made = {"artifact_hash": artifact_hash, "model_version": model_version}
         return self._write(lambda book: lifecycle.commit(book, run_id, steps=steps, made=made))
 
@@ -92,7 +101,7 @@ class Ledger:
         return self._write(lambda book: lifecycle.release(book, run_id, actor=actor or getpass.getuser()))
 
     def reap(self, *, gone: tuple[str, ...] = ()) -> list[Entry]:
-        """Settle runs whose process is gone, at what they may have spent; `gone` names hosts that a person vouches for."""
+        """Settle runs whose process is gone at what they may have spent; a person vouches that hosts are `gone`."""
         if not reaper.dead(self.entries(), gone):
             return []
         return self._write(lambda book: reaper.reap(book, gone))
@@ -121,17 +130,19 @@ class Ledger:
         """Work everything out anew: chain, anchors, and every total from the mechanisms."""
         return verification.verify(self.store, self.notary, for_tests=self.for_tests)
 
-    def standing(self, *, tenant: str | None = None, data_set: str | None = None, blocks: str | None = None) -> list[standing.Standing]:
+    def standing(
+        self, *, tenant: str | None = None, data_set: str | None = None, blocks: str | None = None
+    ) -> list[standing.Standing]:
         """Budgets, with what is spent and left of each block."""
         return standing.standings(self.entries(), tenant=tenant, data_set=data_set, blocks=blocks)
 
-    def _prepare(self, charge: Charge) -> None:
+    def _prepare(self, charge: Charge, actor: str) -> None:
         """Before the book is taken, since others wait while it is: settle dead runs, work out the expensive figures."""
         entries = self.entries(tenant=charge.tenant, data_set=charge.data_set)
         if reaper.dead(entries):
             self.reap()
             entries = self.entries(tenant=charge.tenant, data_set=charge.data_set)
-        admission.foresee(entries, charge)
+        admission.foresee(entries, charge, actor=actor, moment=self._clock(), for_tests=self.for_tests)
 
     def _write(self, act: Callable[[Book], Found], *, trust: bool = False) -> Found:
         """Do `act` in one transaction. With `trust`, only in a ledger that is whole, at a time that has come."""

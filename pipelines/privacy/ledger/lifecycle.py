@@ -40,7 +40,9 @@ def start(book: Book, run_id: str, *, sources: tuple[str, ...] | None) -> Entry:
     if run.released or run.commit:
         raise LedgerError(f"run {run_id} is {run.state}; what comes now needs a reservation of its own")
     if sources is not None and sorted(sources) != run.entry.fields["sources"]:
-        raise LedgerError(f"run {run_id} would read other files than it reserved for; ingest them again and reserve anew")
+        raise LedgerError(
+            f"run {run_id} would read other files than it reserved for; ingest them again and reserve anew"
+        )
     if run.attempts:
         attempt = run.attempts[-1]
         if attempt.owner == this_process():

@@ -58,7 +58,9 @@ def _noise(mechanism: Mechanism, left: Decimal, order: float) -> str:
             low = middle
         else:
             high = middle
-    return _rounded_up(_noise_of(mechanism) * high, lambda noise: cost.divergence(_with(mechanism, noise), order) <= left)
+    return _rounded_up(
+        _noise_of(mechanism) * high, lambda noise: cost.divergence(_with(mechanism, noise), order) <= left
+    )
 
 
 def _rounded_up(noise: float, fits: Callable[[float], bool]) -> str:

@@ -121,7 +121,9 @@ def policy(case: Case) -> Refusal | None:
         )
     until = case.policy.valid_until
     if until is not None and case.now > until:
-        return Refusal("expired", f"the budget of {charge.data_set!r} ended {until.isoformat()}; its owner may renew it")
+        return Refusal(
+            "expired", f"the budget of {charge.data_set!r} ended {until.isoformat()}; its owner may renew it"
+        )
     if case.policy.spenders and case.actor not in case.policy.spenders:
         return Refusal(
             "spender",
@@ -143,7 +145,8 @@ def unit(case: Case) -> Refusal | None:
         )
     if charge.span != case.policy.span:
         return Refusal(
-            "span", f"the budget protects a person over {case.policy.span!r}, the run over {charge.span!r}; they must agree"
+            "span",
+            f"the budget protects a person over {case.policy.span!r}, the run over {charge.span!r}; they must agree",
         )
     return None
 
@@ -206,12 +209,14 @@ def version(case: Case) -> Refusal | None:
 
 
 def delta(case: Case) -> Refusal | None:
-    """All mechanisms together are told at the policy's delta, which is spent once; none has a failure chance of its own."""
+    """All mechanisms are told together at the policy's delta, spent once; none has a chance of failure of its own."""
     asked, allowed = case.charge.delta, case.policy
     if not 0 < asked < 1:
         return Refusal("delta", f"delta is {asked}; it must lie between 0 and 1")
     if allowed.units is not None and asked * allowed.units >= 1:
-        return Refusal("delta", f"delta {asked:g} is no less than 1 / {allowed.units} units; choose at most a tenth of it")
+        return Refusal(
+            "delta", f"delta {asked:g} is no less than 1 / {allowed.units} units; choose at most a tenth of it"
+        )
     if asked > allowed.delta:
         return Refusal("delta", f"delta {asked:g} is above the {allowed.delta:g} of the budget")
     return None
@@ -227,11 +232,12 @@ def budget(case: Case) -> Refusal | None:
         return None
     offer = offers(asked, histories, over, case.policy)
     ranges, shortfall = fold(over), max(over.values())
-    together = max((cost.epsilon((*histories[block], asked), case.policy.delta) for block in _distinct(histories, over)))
+    together = max(cost.epsilon((*histories[block], asked), case.policy.delta) for block in _distinct(histories, over))
+    needed = 1 + shortfall / cost.cap(case.policy)
     message = (
         f"this run would take {'block' if len(over) == 1 else 'blocks'} {_few(ranges)} of {case.charge.data_set!r} to "
         f"epsilon {together:.3g} of {case.policy.epsilon:g} (unit {case.charge.unit}, delta {case.policy.delta:g}), "
-        f"{shortfall:.3g} over the filter of order {case.policy.order:g}; {_offered(offer)}; nothing was spent"
+        f"{needed:.0%} of what its filter (Rényi, order {case.policy.order:g}) admits; {_offered(offer)}; nothing was spent"
     )
     return Refusal("over_cap", message, {"over": ranges, "shortfall": str(shortfall), "offer": offer})
 

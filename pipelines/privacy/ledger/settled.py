@@ -10,11 +10,22 @@ from pipelines.privacy.ledger.book import Book
 from pipelines.privacy.ledger.composition import chosen, compose
 from pipelines.privacy.mechanisms import Mechanism, PrivateTraining, to_record
 
-REPEATED = ("run_id", "tenant", "dataset_id", "dataset_version", "blocks", "unit", "relation", "delta", "actor", "output_kind")
+REPEATED = (
+    "run_id",
+    "tenant",
+    "dataset_id",
+    "dataset_version",
+    "blocks",
+    "unit",
+    "relation",
+    "delta",
+    "actor",
+    "output_kind",
+)
 
 
 def settled(book: Book, run: Run, *, steps: int | None) -> dict[str, Any]:
-    """Fields of a commit: the steps that were announced, or more if more were taken; all that was reserved otherwise."""
+    """Fields of a commit: charged are the steps announced, or more if more were taken; without steps, everything."""
     fields = run.entry.fields
     own = {name: fields[name] for name in REPEATED if name in fields}
     if run.reserved is None:

@@ -67,7 +67,9 @@ def _standing(account: Account, unit: str, chosen: str | None) -> Standing:
                 if within(block, chosen):
                     on[block] = (*on.get(block, ()), run)
     alike = {block: tuple(run.run_id for run in there) for block, there in on.items()}
-    return Standing(policy, granted, tuple(_row(blocks, ids, account, policy) for blocks, ids in fold_equal(alike)), runs)
+    return Standing(
+        policy, granted, tuple(_row(blocks, ids, account, policy) for blocks, ids in fold_equal(alike)), runs
+    )
 
 
 def _row(blocks: str, ids: tuple[str, ...], account: Account, policy: Policy) -> Row:

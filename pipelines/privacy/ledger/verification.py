@@ -9,7 +9,7 @@ from pipelines.errors import LedgerError
 from pipelines.privacy import accounting
 from pipelines.privacy.ledger import cost
 from pipelines.privacy.ledger.account import Account
-from pipelines.privacy.ledger.anchors import Anchor, Notary
+from pipelines.privacy.ledger.anchors import Notary
 from pipelines.privacy.ledger.chain import Entry, parse
 from pipelines.privacy.ledger.composition import chosen, compose
 from pipelines.privacy.ledger.sound import Flaw, Mark, anchor_flaw, copies_flaw, link_flaw
@@ -117,6 +117,3 @@ def _differs(what: str, told: str, found: Decimal) -> str:
     if not found.is_finite() or abs(Decimal(told) - found) > CLOSE * max(found.copy_abs(), Decimal(1)):
         return f"its {what} is {told}, but the mechanisms add up to {found}"
     return ""
-
-
-__all__ = ["Anchor", "Verification", "verify"]
