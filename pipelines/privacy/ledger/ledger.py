@@ -18,8 +18,9 @@ from sqlalchemy.exc import IntegrityError, OperationalError
 
 from pipelines import settings
 from pipelines.errors import BudgetRefused, LedgerError
-from pipelines.privacy.ledger import admission, lifecycle, reaper, standing, store, verification
+from pipelines.privacy.ledger import admission, audits, lifecycle, reaper, standing, store, verification
 from pipelines.privacy.ledger.anchors import Notary
+from pipelines.privacy.ledger.audits import AuditDesign, AuditResult
 from pipelines.privacy.ledger.book import Book, Clock, now, written
 from pipelines.privacy.ledger.chain import Entry
 from pipelines.privacy.ledger.grants import grant
@@ -114,8 +115,15 @@ class Ledger:
         """Go on at the present time after a clock that ran ahead has dated entries into the future."""
         return self._write(lambda book: lifecycle.correct_clock(book, actor=actor, reason=reason, approver=approver))
 
-    def audit(self, result: lifecycle.AuditResult, *, actor: str | None = None) -> Entry:
-        return self._write(lambda book: lifecycle.audit(book, result, actor=actor or getpass.getuser()))
+    def design_audit(self, planned: AuditDesign, *, actor: str | None = None) -> Entry:
+        """Fix an audit before its run starts. Raises LedgerError afterwards, and for a second one of its kind."""
+        who = actor or getpass.getuser()
+        return self._write(lambda book: audits.design(book, planned, actor=who), trust=True)
+
+    def audit(self, run_id: str, kind: str, found: AuditResult, *, actor: str | None = None) -> Entry:
+        """Write down what an audit found. Raises LedgerError for one that was not designed beforehand."""
+        who = actor or getpass.getuser()
+        return self._write(lambda book: audits.result(book, run_id, kind, found, actor=who))
 
     def anchor(self, *, actor: str | None = None) -> Entry:
         """Sign the head now."""

@@ -1,7 +1,6 @@
-"""What becomes of a reservation: started, announced, committed, given back, corrected, audited."""
+"""What becomes of a reservation: started, announced, committed, given back, corrected."""
 
-from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from typing import Any
 
 from pipelines.errors import LedgerError
 from pipelines.privacy.ledger import store
@@ -13,26 +12,6 @@ from pipelines.privacy.ledger.owner import this_process
 from pipelines.privacy.ledger.refusals import Refusal
 from pipelines.privacy.ledger.settled import settled
 from pipelines.privacy.mechanisms import Mechanism, PrivateTraining, to_record
-
-
-@dataclass(frozen=True)
-class AuditResult:
-    """What an audit found. Numbers are of the audit's own canaries; none speaks of the people in the data."""
-
-    run_id: str  # of the ledger; empty for a model without privacy
-    tenant: str
-    data_set: str
-    kind: str  # one_run, two_world, white_box, membership
-    canaries: int  # m
-    guesses: int  # r, registered beforehand
-    correct: int  # v
-    delta: float
-    confidence: float  # 1 - p
-    lower_bound: float  # of epsilon
-    claimed: str  # the claim's sentence, or that there is none
-    canaries_hash: str
-    verdict: Literal["violated", "consistent", "vacuous"]
-    model_version: str = ""
 
 
 def start(book: Book, run_id: str, *, sources: tuple[str, ...] | None) -> Entry:
@@ -107,15 +86,6 @@ def correct_clock(book: Book, *, actor: str, reason: str, approver: str) -> Entr
         raise LedgerError("the ledger's newest entry is not ahead of this clock; there is nothing to correct")
     fields = {"actor": actor, "reason": reason, "approver": approver, "kind": "clock", "newest": book.newest}
     return book.append("correction", fields, mark=True)
-
-
-def audit(book: Book, result: AuditResult, *, actor: str) -> Entry:
-    told = {name: value if isinstance(value, str) else repr(value) for name, value in asdict(result).items()}
-    data_set = told.pop("data_set")
-    fields: dict[str, Any] = {**told, "dataset_id": data_set, "actor": actor}
-    step = f"audit:{result.kind}:{result.canaries_hash}" if result.run_id else None
-    before = book.step(result.run_id, step) if step else None
-    return before or book.append("audit", fields, step=step, mark=True)
 
 
 def known(book: Book, run_id: str) -> Run:
