@@ -7,10 +7,16 @@ FlockcastError        anything below
 │   └── RegistryUnreachable   it can't be reached; that may pass
 ├── ServerError       the Prefect server can't be reached (exit code 1)
 ├── TrainingError     training can't go on: diverged, out of memory (exit code 1)
+├── LedgerError       the privacy ledger can't do that, or does not verify (exit code 1)
+│   └── PolicyError       a budget that makes no sense (exit code 2)
+├── BudgetRefused     the privacy ledger refuses a run; nothing was spent (exit code 1)
 └── Stopped           a person stopped what does not go on where it was (exit code 130)
 
 `data.errors.DataError`, raised by the readers, is the sixth: it knows nothing of this tree (exit code 2).
 """
+
+import json
+from typing import Any
 
 
 class FlockcastError(Exception):
@@ -41,6 +47,33 @@ class ServerError(FlockcastError):
 
 class TrainingError(FlockcastError):
     pass
+
+
+class LedgerError(FlockcastError):
+    pass
+
+
+class PolicyError(LedgerError):
+    exit_code = 2
+
+
+class BudgetRefused(FlockcastError):
+    """`refusal` is for machines: reason, message, and where they help blocks, shortfall and an offer that would fit.
+
+    `entry` is the ledger's line of it; None where the ledger can't be trusted with another line.
+    """
+
+    def __init__(self, message: str, *, refusal: dict[str, Any], entry: Any = None) -> None:
+        super().__init__(message)
+        self.refusal, self.entry = refusal, entry
+
+    @property
+    def reason(self) -> str:
+        return str(self.refusal["reason"])
+
+    def as_json(self) -> str:
+        where = {} if self.entry is None else {"seq": str(self.entry.seq), "hash": self.entry.hash}
+        return json.dumps({**self.refusal, **where}, sort_keys=True)
 
 
 class Stopped(FlockcastError):

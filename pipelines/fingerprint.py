@@ -3,10 +3,12 @@
 import hashlib
 import subprocess
 from functools import cache
+from importlib.metadata import version
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
 ROOMS = ("data", "models", "pipelines")
+CODE = (*ROOMS, "flows")
 
 
 @cache
@@ -26,6 +28,22 @@ def git_revision() -> str:
         revision = _git("rev-parse", "HEAD")
         return revision + ("+" if _git("status", "--porcelain", "--untracked-files=no") else "")
     except (OSError, subprocess.CalledProcessError):
+        return "unknown"
+
+
+def code_revision() -> str:
+    """The commit whose code this is, `+` behind it where code was changed or added since.
+
+    Of an installed package the version and a hash of its code: an enclosing repository is somebody else's. Data,
+    documents and whatever else lies in the checkout change no result.
+    """
+    if not (ROOT / ".git").exists():
+        return f"flockcast {version('flockcast')} ({code_fingerprint(*CODE)})"
+    try:
+        changed = _git("status", "--porcelain", "--untracked-files=all", "--", *CODE).splitlines()
+        mine = [line for line in changed if not line.startswith("??") or line.endswith(".py")]
+        return _git("rev-parse", "HEAD") + ("+" if mine else "")
+    except (OSError, subprocess.SubprocessError):
         return "unknown"
 
 

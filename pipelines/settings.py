@@ -1,10 +1,13 @@
 """Where things live, and what the environment must say.
 
-Two variables of the environment are ours to read:
+Four variables of the environment are ours to read:
 
 FLOCKCAST_HOME       the folder of everything that flockcast keeps: data sets, quarantine, runs, the MLflow store.
                      By default the data folder that the system gives to a user's programs.
 MLFLOW_TRACKING_URI  the MLflow server or store to use in place of the one in FLOCKCAST_HOME.
+FLOCKCAST_LEDGER     the privacy ledger's database, SQLite or PostgreSQL, in place of ledger.db in FLOCKCAST_HOME.
+FLOCKCAST_LEDGER_MODE  "test" opens ledgers that take test noise and code that is not committed; what they hold can
+                     never be shown as a real spend.
 
 This module is imported for `flockcast --help`, so it imports nothing heavy.
 """
@@ -67,3 +70,22 @@ def artifacts() -> Path:
 def tracking_uri(chosen: str | None = None) -> str:
     """The MLflow store: the one a spec chose, or the environment's, or the SQLite file at home."""
     return chosen or os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{home() / 'mlflow.db'}"
+
+
+def ledger_url(chosen: str | None = None) -> str:
+    """The privacy ledger: the one that was chosen, or the environment's, or the SQLite file at home."""
+    return chosen or os.environ.get("FLOCKCAST_LEDGER") or f"sqlite:///{home() / 'ledger.db'}"
+
+
+def ledger_is_for_tests() -> bool:
+    return os.environ.get("FLOCKCAST_LEDGER_MODE", "") == "test"
+
+
+def ledger_key() -> Path:
+    """What anchors are signed with; whoever has it can sign a false one."""
+    return home() / "ledger.key"
+
+
+def anchors() -> Path:
+    """Signed heads of the ledger, outside its database: what shows that the end of it was cut off."""
+    return home() / "anchors"

@@ -26,6 +26,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn import functional
 
+from data.appended import Appended
 from data.splits import Ranges, sample_starts
 from data.windows import Batch, WindowSampler, observed_starts
 from models.flow_forecaster import FlowForecaster
@@ -190,6 +191,7 @@ class Run:
         ranges: Ranges,
         place: Path,
         say: Callable[[str], None],
+        extra: Batch | None = None,  # training samples that are not of the series
     ) -> None:
         self.training, self.place, self.say = training, place, say
         self.device = choose_device(training.device)
@@ -214,6 +216,8 @@ class Run:
             )
             for starts in (learn, check)
         )
+        if extra is not None:
+            self.learn = Appended(self.learn, extra)
         self.batch_size = batch_size(training, len(self.learn))
         self.on_data_scale = training.loss_scale == "data" or is_reference(model)
         self.plan = self._literal_plan() if is_reference(model) else shuffled(len(self.learn), self.batch_size)

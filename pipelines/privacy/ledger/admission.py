@@ -1,0 +1,160 @@
+"""Whether a run may spend: the check and the entry, in one transaction."""
+
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from typing import Any
+
+from pipelines.errors import LedgerError
+from pipelines.privacy import accounting
+from pipelines.privacy.ledger import cost, store
+from pipelines.privacy.ledger.account import Account, Run
+from pipelines.privacy.ledger.book import Book, owned
+from pipelines.privacy.ledger.chain import Entry
+from pipelines.privacy.ledger.composition import chosen, compose
+from pipelines.privacy.ledger.records import Charge, Policy
+from pipelines.privacy.ledger.refusals import Case, Refusal, first_refusal
+
+Answer = Entry | tuple[Refusal, Entry]
+
+
+@dataclass(frozen=True)
+class Nonprivate:
+    run_id: str
+    tenant: str
+    data_set: str
+    sources: tuple[str, ...]
+    config_hash: str
+    actor: str
+
+
+def admit(book: Book, charge: Charge, *, actor: str, for_tests: bool) -> Answer:
+    """The reservation, or the refusal and its entry."""
+    account = book.account(charge.tenant, charge.data_set)
+    before = book.run(charge.run_id)
+    if before is not None:
+        return _repeated(before, charge)
+    elsewhere = _elsewhere(book, charge, account)
+    case = Case(charge, actor, account, elsewhere, book.clock, for_tests)
+    refusal = first_refusal(case)
+    asked = {**charge.to_fields(), "actor": actor, **({"mode": "test"} if for_tests else {})}
+    if refusal:
+        return refusal, book.append("refuse", {**asked, **refusal.to_fields()})
+    if charge.data_set_version not in account.versions:
+        book.append("dataset_version", _version(charge, actor))
+    return book.append("reserve", {**asked, **owned(), **_costs(charge, account)}, step="reserve")
+
+
+def admit_nonprivate(book: Book, asked: Nonprivate) -> Answer | None:
+    """None where no policy protects the data; its files may be protected under another name."""
+    owners = _owners(book, asked.sources) | {(asked.tenant, asked.data_set)}
+    policies = [policy for owner in sorted(owners) for policy, _ in book.account(*owner).policies.values()]
+    if not policies:
+        return None
+    fields = {name: value for name, value in asdict(asked).items() if name not in ("data_set", "sources")}
+    fields |= {"dataset_id": asked.data_set, "sources": sorted(asked.sources), "mechanism": {"kind": "none"}}
+    fields |= {"blocks": [], "unit": "none", "serving": "raw_input_internal"}
+    before = book.step(asked.run_id, "reserve")
+    if before is not None:
+        return before
+    closed = next((policy for policy in policies if not policy.allow_nonprivate_internal), None)
+    if closed is None:
+        return book.append("reserve", {**fields, **owned()}, step="reserve")
+    refusal = Refusal(
+        "nonprivate",
+        f"data set {closed.data_set!r} is protected (budget epsilon {closed.epsilon:g}, delta {closed.delta:g}, unit "
+        f"{closed.unit}) and its owner allows no run without privacy; train on a release, or privately",
+    )
+    return refusal, book.append("refuse", {**fields, **refusal.to_fields()})
+
+
+def foresee(entries: Iterable[Entry], charge: Charge, *, actor: str, moment: datetime, for_tests: bool) -> None:
+    """Fill the caches with what the answer to `charge` will ask for; it is not the answer yet."""
+    account = Account.of(entries)
+    if charge.run_id in account.runs:
+        return
+    if not first_refusal(Case(charge, actor, account, {}, moment, for_tests)):
+        _costs(charge, account)
+
+
+def untrusted(flaw: Any) -> Refusal:
+    """Of a ledger that was tampered with; no line is added to it, which would only bury the evidence."""
+    return Refusal(
+        "ledger_broken",
+        f"the ledger does not verify: entry {flaw.seq}: {flaw.what}; nothing may be spent until its keeper has put the "
+        "database back as it was (flockcast budget verify says more)",
+        {"seq": str(flaw.seq)},
+    )
+
+
+def behind(clock: str, newest: str) -> Refusal:
+    return Refusal(
+        "clock",
+        f"this machine's clock says {clock}, but the ledger's newest entry is of {newest}; set the clock right. "
+        "If it is right, and an earlier one ran ahead: flockcast budget correct-clock --reason ... --approver ...",
+        {"clock": clock, "newest": newest},
+    )
+
+
+def _costs(charge: Charge, account: Account) -> dict[str, Any]:
+    policy = account.policies[charge.unit][0]
+    after = chosen(account.histories(charge.unit), charge.blocks, (charge.mechanism,))
+    return {**own_cost(charge, policy), "composed_after": [row.to_fields() for row in compose(after, policy)]}
+
+
+def own_cost(charge: Charge, policy: Policy) -> dict[str, Any]:
+    return {
+        "epsilon": str(cost.epsilon([charge.mechanism], charge.delta)),
+        "renyi": str(cost.divergence(charge.mechanism, policy.order)),
+        "order": repr(policy.order),
+        "cap": str(cost.cap(policy)),
+        "accountant": accounting.ACCOUNTANT,
+    }
+
+
+def _repeated(before: Run, charge: Charge) -> Entry:
+    """The reservation that stands for the same request already."""
+    asked = charge.to_fields()
+    other = [name for name, value in asked.items() if before.entry.fields.get(name) != value]
+    if other:
+        raise LedgerError(
+            f"run {charge.run_id} was reserved before for something else ({', '.join(other)} differ); "
+            "another run needs another id"
+        )
+    if before.released:
+        raise LedgerError(f"the reservation of run {charge.run_id} was given back; reserve under a new id")
+    return before.entry
+
+
+def _version(charge: Charge, actor: str) -> dict[str, Any]:
+    return {
+        "tenant": charge.tenant,
+        "dataset_id": charge.data_set,
+        "dataset_version": charge.data_set_version,
+        "sources": sorted(charge.sources),
+        "actor": actor,
+    }
+
+
+def _elsewhere(book: Book, charge: Charge, account: Account) -> dict[str, str]:
+    """Of files that this data set had not read before: under which name another had."""
+    known = {source for sources in account.versions.values() for source in sources}
+    fresh = set(charge.sources) - known
+    if not fresh:
+        return {}
+    here = (charge.tenant, charge.data_set)
+    found: dict[str, str] = {}
+    for entry in store.find(book.connection, type="dataset_version"):
+        there = (entry.fields["tenant"], entry.fields["dataset_id"])
+        if there != here:
+            found |= {source: "/".join(there) for source in entry.fields["sources"] if source in fresh}
+    return found
+
+
+def _owners(book: Book, sources: tuple[str, ...]) -> set[tuple[str, str]]:
+    versions = store.find(book.connection, type="dataset_version")
+    return {
+        (entry.fields["tenant"], entry.fields["dataset_id"])
+        for entry in versions
+        if set(sources) & set(entry.fields["sources"])
+    }

@@ -1,0 +1,43 @@
+"""Giving a budget, or changing one: always a new entry, and never a way to forget what was spent."""
+
+from typing import Any
+
+from pipelines.errors import PolicyError
+from pipelines.privacy import renyi
+from pipelines.privacy.ledger import cost
+from pipelines.privacy.ledger.book import Book
+from pipelines.privacy.ledger.chain import Entry
+from pipelines.privacy.ledger.records import Policy
+
+
+def grant(book: Book, policy: Policy, *, actor: str, reason: str, approver: str | None) -> Entry:
+    """Write the policy. A change of one that stands needs an approver other than the one who asks."""
+    if not reason.strip():
+        raise PolicyError("a budget needs a reason, which an auditor will read")
+    cap = cost.cap(policy)
+    if cap <= 0:
+        best = renyi.best_order(epsilon=policy.epsilon, delta=policy.delta)
+        raise PolicyError(f"at order {policy.order:g} this budget admits nothing; order {best:g} suits it best")
+    before = book.account(policy.tenant, policy.data_set).policies.get(policy.unit)
+    fields: dict[str, Any] = {**policy.to_fields(), "cap": str(cap), "actor": actor, "reason": reason}
+    if before is not None:
+        if before[0] == policy:
+            return before[1]
+        _check_change(before[0], policy, actor=actor, approver=approver)
+        fields["supersedes"] = str(before[1].seq)
+    if approver:
+        fields["approver"] = approver
+    return book.append("policy", fields, mark=True)
+
+
+def _check_change(before: Policy, policy: Policy, *, actor: str, approver: str | None) -> None:
+    if before.span != policy.span:
+        raise PolicyError(
+            f"the budget of {policy.data_set!r} protects a person over {before.span!r}; another span would be a fresh "
+            "budget for the same data"
+        )
+    if not approver or approver == actor:
+        raise PolicyError(
+            f"{policy.data_set!r} has a budget (epsilon {before.epsilon:g}, delta {before.delta:g}, unit "
+            f"{before.unit}); a change needs an approver, who is not the one who asks for it"
+        )

@@ -1,0 +1,83 @@
+"""Where the budgets stand: of each block its cap, what is spent, reserved and left, and by which runs."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from decimal import Decimal
+
+from pipelines.privacy import accounting
+from pipelines.privacy.claim import WHOM
+from pipelines.privacy.ledger import cost
+from pipelines.privacy.ledger.account import Account, Run
+from pipelines.privacy.ledger.blocks import fold_equal, within
+from pipelines.privacy.ledger.chain import Entry
+from pipelines.privacy.ledger.records import Policy
+from pipelines.privacy.mechanisms import Mechanism
+
+
+@dataclass(frozen=True)
+class Row:
+    """Consecutive blocks that the same runs read. Epsilons are at the policy's delta; `left` is what the filter has."""
+
+    blocks: str
+    spent: Decimal  # epsilon of what is committed
+    with_reserved: Decimal  # epsilon of that and of what is reserved
+    left: Decimal  # share of the filter's cap, 0 to 1
+    runs: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Standing:
+    policy: Policy
+    granted: Entry
+    rows: tuple[Row, ...]
+    runs: tuple[Run, ...]
+
+    @property
+    def sentence(self) -> str:
+        """The promise, as far as it may be spent."""
+        policy = self.policy
+        whom = WHOM[policy.unit] + (f" over {policy.span}" if policy.span else "")
+        return (
+            f"Protects {whom}: epsilon at most {policy.epsilon:g}, delta = {policy.delta:.3g}, all runs on a block "
+            f"together ({accounting.ACCOUNTANT}; enforced by a Rényi filter of order {policy.order:g})"
+        )
+
+
+def standings(
+    entries: Iterable[Entry], *, tenant: str | None, data_set: str | None, blocks: str | None
+) -> list[Standing]:
+    accounts: dict[tuple[str, str], Account] = {}
+    for entry in entries:
+        accounts.setdefault((entry.get("tenant"), entry.get("dataset_id")), Account()).add(entry)
+    wanted = [
+        account
+        for (owner, called), account in sorted(accounts.items())
+        if tenant in (None, owner) and data_set in (None, called)
+    ]
+    return [_standing(account, unit, blocks) for account in wanted for unit in sorted(account.policies)]
+
+
+def _standing(account: Account, unit: str, chosen: str | None) -> Standing:
+    policy, granted = account.policies[unit]
+    runs = tuple(run for run in account.runs.values() if run.unit == unit)
+    on: dict[str, tuple[Run, ...]] = {}
+    for run in runs:
+        if run.counted:
+            for block in run.blocks:
+                if within(block, chosen):
+                    on[block] = (*on.get(block, ()), run)
+    alike = {block: tuple(run.run_id for run in there) for block, there in on.items()}
+    return Standing(
+        policy, granted, tuple(_row(blocks, ids, account, policy) for blocks, ids in fold_equal(alike)), runs
+    )
+
+
+def _row(blocks: str, ids: tuple[str, ...], account: Account, policy: Policy) -> Row:
+    runs = [account.runs[run_id] for run_id in ids]
+    counted = [mechanism for run in runs for mechanism in run.counted]
+    spent: list[Mechanism] = [mechanism for run in runs if not run.is_open for mechanism in run.counted]
+    cap = cost.cap(policy)
+    left = (cap - cost.total(counted, policy.order)) / cap
+    return Row(
+        blocks, cost.epsilon(spent, policy.delta), cost.epsilon(counted, policy.delta), max(left, Decimal(0)), ids
+    )
