@@ -136,11 +136,12 @@ def test_a_gradient_whose_terms_cancel_is_not_read_too_small() -> None:
         def forward(self, x: Tensor, weight: Tensor) -> Tensor:
             return (self.layer(x) * weight).sum((1, 2))
 
-    torch.manual_seed(0)
-    x = (1e6 * torch.randn(1, 1, 64)).expand(1, 8, 64).contiguous()
-    weight = torch.randn(1, 8, 64)
-    weight = weight - weight.mean(1, keepdim=True)
-    assert size(tapped_sum(Balanced(), [x, weight], 1.0).gradients) <= 1 + 1e-3
+    for seed in range(10):
+        torch.manual_seed(seed)
+        x = (1e9 * torch.randn(1, 1, 64)).expand(1, 8, 64).contiguous()
+        weight = torch.randn(1, 8, 64)
+        weight = weight - weight.mean(1, keepdim=True)
+        assert size(tapped_sum(Balanced(), [x, weight], 1.0).gradients) <= 1 + 1e-3
 
 
 @pytest.mark.parametrize("way", [tapped_sum, vmapped_sum, looped_sum])
