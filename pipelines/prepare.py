@@ -46,6 +46,7 @@ class Prepared:
     country: str | None
     is_count: bool  # counts are never negative, and so are their forecasts
     dataset_version: str
+    sources: tuple[str, ...] = ()  # sha256 of the files that the data set was read from
     notes: tuple[str, ...] = ()
     flows: pl.DataFrame | None = None  # between all nodes of the data set, for whoever reads them
     given: torch.Tensor | None = None  # [N, N], the graph of a list of edges
@@ -94,6 +95,7 @@ def prepare(spec: Spec, dataset: DataSet) -> Prepared:
         country=spec.task.country,
         is_count=isinstance(spec.data, TripData | OdData) or spec.data.values == "counts",
         dataset_version=dataset.manifest.version,
+        sources=tuple(sorted(dataset.manifest.sources.values())),
         notes=notes + _about_edges(edges, delay),
         flows=dataset.flows,
         given=given_graph(spec, dataset.panel.nodes, panel.nodes),

@@ -551,6 +551,29 @@ class ReleasePrivacy(PrivacyBase):
         return self
 
 
+PublicNumber = float | dict[str, float]
+
+
+class PublicScale(Table):
+    """What scales the data for a private network: constants that are known without looking at the data."""
+
+    location: PublicNumber = Field(
+        0.0, description="about the middle: one number, or one for each variable, or for each node"
+    )
+    spread: PublicNumber = Field(
+        description="about how far values are from the location: one number, or one for each variable, or for each node"
+    )
+
+    @field_validator("spread")
+    @classmethod
+    def is_spread(cls, value: PublicNumber) -> PublicNumber:
+        given = value if isinstance(value, dict) else {"it": value}
+        wrong = [name for name, number in given.items() if not 0 < number < float("inf")]
+        if wrong:
+            raise ValueError(f"is no spread: {wrong[0]} must be above 0 and finite")
+        return value
+
+
 class TrainingPrivacy(PrivacyBase):
     """DP-SGD: the network is trained on raw data with clipped, noised gradients. Its forecasts still read raw input."""
 
@@ -565,6 +588,9 @@ class TrainingPrivacy(PrivacyBase):
     )
     sampling: Literal["poisson", "tiling"] = Field(
         "poisson", description="each window by itself; or disjoint windows from an offset drawn anew in every step"
+    )
+    public_scale: PublicScale = Field(
+        description="what scales the data; the mean and spread of the data themselves would be an unprotected release"
     )
 
     @field_validator("noise_multiplier", mode="before")
@@ -679,7 +705,7 @@ class Spec(Experiment):
     @model_validator(mode="after")
     def privacy_is_carried_out(self) -> Self:
         """A promise that no step keeps is refused."""
-        if self.privacy is not None:
+        if isinstance(self.privacy, ReleasePrivacy):
             raise ValueError(f"privacy.mechanism {self.privacy.mechanism!r} is not carried out by this version")
         return self
 
@@ -786,7 +812,7 @@ UNION_TAGS = (
     {"trips", "od", "long", "wide", "lstm", "gru", "bilstm", "bigru", "dlinear", "stid", "regenn"}
     | {"evolvegcn", "gcn", "graph-recurrent", "evolvegcn-flows", "gcn_gru", "links", "edge_labels", "node_labels"}
     | {"release", "dp_sgd"}
-    | {"list[str]", "str", "int", "constrained-str", "dict[str,str]"}
+    | {"list[str]", "str", "int", "float", "constrained-str", "dict[str,str]", "dict[str,float]"}
 )
 
 
