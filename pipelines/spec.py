@@ -551,7 +551,15 @@ class ReleasePrivacy(PrivacyBase):
         return self
 
 
-PublicNumber = float | dict[str, float]
+def _number_or_table(value: Any) -> Any:
+    """Checked before pydantic tries the union, which would complain once for each of its members."""
+    numbers = value.values() if isinstance(value, dict) else [value]
+    if not numbers or any(isinstance(n, bool) or not isinstance(n, int | float) or not abs(n) < 1e30 for n in numbers):
+        raise ValueError("is no finite number, nor a table of one for each variable or node")
+    return value
+
+
+PublicNumber = Annotated[float | dict[str, float], BeforeValidator(_number_or_table)]
 
 
 class PublicScale(Table):
@@ -568,9 +576,9 @@ class PublicScale(Table):
     @classmethod
     def is_spread(cls, value: PublicNumber) -> PublicNumber:
         given = value if isinstance(value, dict) else {"it": value}
-        wrong = [name for name, number in given.items() if not 0 < number < float("inf")]
+        wrong = [name for name, number in given.items() if not number > 0]
         if wrong:
-            raise ValueError(f"is no spread: {wrong[0]} must be above 0 and finite")
+            raise ValueError(f"is no spread: {wrong[0]} must be above 0")
         return value
 
 
