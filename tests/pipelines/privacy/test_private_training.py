@@ -1,7 +1,8 @@
 """A private training from the spec to the ledger: what is promised, spent, proved and kept."""
 
 import json
-from collections.abc import Callable, Iterator
+import math
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -25,7 +26,7 @@ from pipelines.privacy.private_step import NoisedOptimizer
 from pipelines.privacy.randomness import SeededRandomness
 from pipelines.privacy.training_plan import plan_training
 from pipelines.privacy.window_sampling import PoissonSampler
-from pipelines.private_training import fit_privately
+from pipelines.private_training import AHEAD, fit_privately
 from pipelines.spec import Spec, parse_spec
 from pipelines.train import Fitted
 
@@ -59,14 +60,14 @@ def spec_of(privacy: dict[str, Any] | None = None, **tables: dict[str, Any]) -> 
 
 
 @pytest.fixture
-def ledger(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Ledger]:
+def ledger(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Ledger:
     """With a budget for both units; the home is a scratch folder."""
     monkeypatch.setenv("FLOCKCAST_HOME", str(tmp_path))
     monkeypatch.setenv("FLOCKCAST_LEDGER_MODE", "test")
     opened = Ledger.open()
     for unit in ("window", "slot"):
         grant(opened, unit)
-    yield opened
+    return opened
 
 
 def grant(ledger: Ledger, unit: Unit) -> None:
@@ -81,9 +82,8 @@ def fitted(spec: Spec, prepared: Prepared, ledger: Ledger, folder: Path, seed: i
 
 def kinds(ledger: Ledger) -> list[str]:
     """Of the entries of runs, oldest first."""
-    return [
-        entry.type for entry in ledger.entries() if entry.type in ("reserve", "start", "progress", "commit", "refuse")
-    ]
+    of_runs = ("reserve", "start", "progress", "commit", "refuse")
+    return [entry.type for entry in ledger.entries() if entry.type in of_runs]
 
 
 def test_the_ledger_holds_what_a_private_training_promises(data: DataSet, ledger: Ledger, tmp_path: Path) -> None:
@@ -92,7 +92,8 @@ def test_the_ledger_holds_what_a_private_training_promises(data: DataSet, ledger
     made = fitted(spec, prepared, ledger, tmp_path)
     assert made.protection is not None
     claim, plan = made.protection.claim, plan_training(spec, prepared, prepared.ranges)
-    assert kinds(ledger)[-4:] == ["reserve", "start", "progress", "commit"]
+    announced = ["progress"] * math.ceil(plan.mechanism.steps / AHEAD)
+    assert kinds(ledger) == ["reserve", "start", *announced, "commit"]
     commit = ledger.entries(type="commit")[-1]
     assert (commit.seq, commit.hash) == (made.protection.ledger_seq, made.protection.ledger_hash)
     assert claim.mechanism == plan.mechanism
