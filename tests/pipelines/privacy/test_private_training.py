@@ -13,7 +13,7 @@ import torch
 
 from data.dataset import DataSet
 from pipelines import private_training
-from pipelines.errors import BudgetRefused, PrivacyError, SpecError
+from pipelines.errors import BudgetRefused, PrivacyError, RegistryError, SpecError
 from pipelines.evaluate import backtest
 from pipelines.experiment import outlook
 from pipelines.prepare import Prepared, prepare
@@ -27,6 +27,8 @@ from pipelines.privacy.randomness import SeededRandomness
 from pipelines.privacy.training_plan import plan_training
 from pipelines.privacy.window_sampling import PoissonSampler
 from pipelines.private_training import AHEAD, fit_privately
+from pipelines.register import register
+from pipelines.registry import client
 from pipelines.spec import Spec, parse_spec
 from pipelines.train import Fitted
 
@@ -332,6 +334,26 @@ def test_the_backtest_scores_a_private_network_and_hands_its_protection_on(
     assert isinstance(evaluated.fitted.protection, Protection)
     assert json.loads(evaluated.fitted.protection.to_json())["claim"]["unit"] == "window"
     assert np.isfinite(evaluated.backtest.total("gru", "mae"))
+
+
+def test_a_private_version_says_what_it_promises_and_is_registered_beside_its_ledger(
+    data: DataSet, ledger: Ledger, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path / 'mlflow.db'}")
+    spec = spec_of()
+    prepared = prepare(spec, data)
+    evaluated = backtest(spec, prepared, folder=tmp_path, say=lambda text: None)
+    protection = evaluated.fitted.protection
+    assert protection is not None
+    monkeypatch.setenv("FLOCKCAST_LEDGER", f"sqlite:///{tmp_path / 'another.db'}")
+    with pytest.raises(RegistryError, match="has no entry"):
+        register(spec, data, prepared, evaluated)
+    monkeypatch.delenv("FLOCKCAST_LEDGER")
+    registered = register(spec, data, prepared, evaluated)
+    tags = client(None).get_model_version(registered.name, registered.version).tags
+    assert tags["privacy.claim"] == protection.claim.sentence
+    assert tags["privacy.serving"] == "raw_input_internal"
+    assert tags["privacy.ledger_hash"] == protection.ledger_hash
 
 
 @pytest.mark.parametrize(
