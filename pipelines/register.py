@@ -25,7 +25,7 @@ from pipelines.model_card import MARKDOWN, PAGE, card_of, card_page
 from pipelines.predict import QUANTILES, quantile_name
 from pipelines.prepare import Prepared
 from pipelines.privacy.claim import Protection
-from pipelines.privacy.registered import PROTECTED, protection_of
+from pipelines.privacy.registered import PROTECTED, protection_of, require_paid
 from pipelines.privacy.tags import tags_of
 from pipelines.privacy.utility import utility_tags
 from pipelines.registry import CHALLENGER, CHAMPION, LEAKY, OURS, champion, client, crown, fetch_forecaster
@@ -66,11 +66,11 @@ def find_registered(spec: Spec, evaluated: Evaluated) -> Registered | None:
 def register(spec: Spec, dataset: DataSet, prepared: Prepared, evaluated: Evaluated) -> Registered:
     """Log the run, register the version, and crown it if it earned that. Raises RegistryError, RunError of MLflow.
 
-    A model of privately released counts is registered only if the ledger holds what its data cost.
+    A private model is registered only if the ledger holds what its training cost, or the release of its data.
     """
     import mlflow
 
-    protection = protection_of(dataset)
+    protection = _protection(dataset, evaluated)
     store = client(spec.registry.tracking_uri)
     name = spec.registered_name
     present = champion(store, name)
@@ -92,6 +92,15 @@ def register(spec: Spec, dataset: DataSet, prepared: Prepared, evaluated: Evalua
             model_id=model.model_id,
         )
     return settle(store, entry, verdict, run_id=run.info.run_id)
+
+
+def _protection(dataset: DataSet, evaluated: Evaluated) -> Protection | None:
+    """Of the training, where it was private, else of the data. Raises RegistryError where it was not paid for."""
+    trained = evaluated.fitted.protection
+    if trained is None:
+        return protection_of(dataset)
+    require_paid(trained)
+    return trained
 
 
 def settle(store: "MlflowClient", entry: "ModelVersion", verdict: Verdict, *, run_id: str) -> Registered:

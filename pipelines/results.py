@@ -79,12 +79,19 @@ class Forecast:
 
 @dataclass(frozen=True)
 class History:
-    """The course of training: one row an epoch: epoch, train_loss, validation_loss, learning_rate, seconds."""
+    """The course of training: one row an epoch: epoch, train_loss, validation_loss, learning_rate, seconds.
+
+    A private training tells no loss, NaN; its rows are some steps each, of which the last has the weights.
+    """
 
     epochs: pl.DataFrame
     best_epoch: int
     device: str
     parameters: int
+
+    @property
+    def has_losses(self) -> bool:
+        return not self.epochs["train_loss"].is_nan().all()
 
 
 @dataclass(frozen=True)
