@@ -6,7 +6,7 @@ import torch
 
 from data.windows import Series
 from models.forecaster import Scaler
-from pipelines.privacy.audit.canaries import REACH, canary_hash, flip_coins, those_in, window_canaries
+from pipelines.privacy.audit.canaries import REACH, blanked, canary_hash, flip_coins, those_in, window_canaries
 from pipelines.privacy.audit.slot_canaries import HEIGHT, slot_canaries, spiked, windows_with
 
 NODES, STEPS, WINDOW, HORIZON = 3, 400, 6, 2
@@ -54,6 +54,16 @@ def test_those_in_are_the_coins_choice(scaler, series):
     batch = _windows(scaler, series, count=6)
     coins = np.array([True, False, False, True, True, False])
     torch.testing.assert_close(those_in(batch, coins).y, batch.y[[0, 3, 4]])
+
+
+def test_blanked_canaries_keep_their_number_and_lose_values_and_targets(scaler, series):
+    batch = _windows(scaler, series, count=6)
+    coins = np.array([True, False, False, True, True, False])
+    left = blanked(batch, coins)
+    assert len(left.x) == 6
+    torch.testing.assert_close(left.x[[0, 3, 4]], batch.x[[0, 3, 4]])
+    for part in (left.x, left.mask, left.y, left.y_mask):
+        assert not part[[1, 2, 5]].any()
 
 
 @pytest.mark.parametrize("count", [1, 10, 25])
