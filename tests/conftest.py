@@ -67,6 +67,8 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("FLOCKCAST_HOME", str(folder))
         patch.delenv("MLFLOW_TRACKING_URI", raising=False)
+        patch.delenv("FLOCKCAST_LEDGER", raising=False)
+        patch.setenv("FLOCKCAST_LEDGER_MODE", "test")  # or nobody could test code before it is committed
         yield folder
 
 

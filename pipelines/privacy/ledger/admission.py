@@ -9,11 +9,12 @@ from pipelines.errors import LedgerError
 from pipelines.privacy import accounting
 from pipelines.privacy.ledger import cost, store
 from pipelines.privacy.ledger.account import Account, Run
-from pipelines.privacy.ledger.book import Book, owned
+from pipelines.privacy.ledger.book import Book, owned, written
+from pipelines.privacy.ledger.case import Case, Refusal
 from pipelines.privacy.ledger.chain import Entry
 from pipelines.privacy.ledger.composition import chosen, compose
 from pipelines.privacy.ledger.records import Charge, Policy
-from pipelines.privacy.ledger.refusals import Case, Refusal, first_refusal
+from pipelines.privacy.ledger.refusals import first_refusal
 
 Answer = Entry | tuple[Refusal, Entry]
 
@@ -34,9 +35,8 @@ def admit(book: Book, charge: Charge, *, actor: str, for_tests: bool) -> Answer:
     before = book.run(charge.run_id)
     if before is not None:
         return _repeated(before, charge)
-    elsewhere = _elsewhere(book, charge, account)
-    case = Case(charge, actor, account, elsewhere, book.clock, for_tests)
-    refusal = first_refusal(case)
+    case = Case(charge, actor, account, _elsewhere(book, charge, account), book.clock, for_tests)
+    refusal = behind(book) if book.clock_is_behind else first_refusal(case)
     asked = {**charge.to_fields(), "actor": actor, **({"mode": "test"} if for_tests else {})}
     if refusal:
         return refusal, book.append("refuse", {**asked, **refusal.to_fields()})
@@ -87,12 +87,13 @@ def untrusted(flaw: Any) -> Refusal:
     )
 
 
-def behind(clock: str, newest: str) -> Refusal:
+def behind(book: Book) -> Refusal:
+    clock, newest = written(book.clock), book.newest
     return Refusal(
         "clock",
         f"this machine's clock says {clock}, but the ledger's newest entry is of {newest}; set the clock right. "
         "If it is right, and an earlier one ran ahead: flockcast budget correct-clock --reason ... --approver ...",
-        {"clock": clock, "newest": newest},
+        {"newest": newest},
     )
 
 

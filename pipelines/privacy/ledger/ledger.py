@@ -21,12 +21,11 @@ from pipelines.errors import BudgetRefused, LedgerError
 from pipelines.privacy.ledger import admission, audits, lifecycle, reaper, standing, store, verification
 from pipelines.privacy.ledger.anchors import Notary
 from pipelines.privacy.ledger.audits import AuditDesign, AuditResult
-from pipelines.privacy.ledger.book import Book, Clock, now, written
+from pipelines.privacy.ledger.book import Book, Clock, now
 from pipelines.privacy.ledger.chain import Entry
 from pipelines.privacy.ledger.grants import grant
 from pipelines.privacy.ledger.records import Charge, Policy
-from pipelines.privacy.ledger.refusals import Refusal
-from pipelines.privacy.ledger.sound import Flaw, Mark, anchor_flaw, chain_flaw
+from pipelines.privacy.ledger.sound import Mark, anchor_flaw, chain_flaw
 from pipelines.privacy.mechanisms import Mechanism
 
 ATTEMPTS = 5  # against a head that moved, or a database that was busy for longer than the store waits
@@ -55,7 +54,7 @@ class Ledger:
         who = actor or getpass.getuser()
         self._prepare(charge, who)
         answer = self._write(
-            lambda book: admission.admit(book, charge, actor=who, for_tests=self.for_tests), trust=True
+            lambda book: admission.admit(book, charge, actor=who, for_tests=self.for_tests), trust=True, timely=False
         )
         return _admitted(answer)
 
@@ -71,7 +70,8 @@ class Ledger:
     ) -> Entry | None:
         """Ask leave for a run without privacy; None if nothing protects these data.
 
-        Raises BudgetRefused where a policy does, unless it allows such runs inside the house. What such a run makes must not leave the house.
+        Raises BudgetRefused where a policy does, unless it allows such runs inside the house; what they make must not
+        leave it.
         """
         who = actor or getpass.getuser()
         asked = admission.Nonprivate(run_id, tenant, data_set, sources, config_hash, who)
@@ -152,11 +152,13 @@ class Ledger:
             entries = self.entries(tenant=charge.tenant, data_set=charge.data_set)
         admission.foresee(entries, charge, actor=actor, moment=self._clock(), for_tests=self.for_tests)
 
-    def _write(self, act: Callable[[Book], Found], *, trust: bool = False) -> Found:
-        """Do `act` in one transaction. With `trust`, only in a ledger that is whole, at a time that has come."""
+    def _write(self, act: Callable[[Book], Found], *, trust: bool = False, timely: bool | None = None) -> Found:
+        """Do `act` in one transaction; with `trust` only in a ledger that is whole, `timely` if the clock is right."""
         for attempt in range(ATTEMPTS):
             try:
                 with self._book(trust=trust) as book:
+                    if book.clock_is_behind and (trust if timely is None else timely):
+                        raise _refused(admission.behind(book))
                     answer = act(book)
                 for anchor in book.outside:
                     self.notary.keep(anchor)
@@ -172,15 +174,11 @@ class Ledger:
         with self.store.writing() as connection:
             book = Book(connection, self.notary, self._clock(), [])
             if kept is not None:
-                self._trust(book, chain_flaw(connection, self._mark) or anchor_flaw(connection, kept.anchors))
+                flaw = chain_flaw(connection, self._mark) or anchor_flaw(connection, kept.anchors)
+                if flaw:
+                    raise _refused(admission.untrusted(flaw))
                 self._copies = kept.end
             yield book
-
-    def _trust(self, book: Book, flaw: Flaw | None) -> None:
-        if flaw is not None:
-            raise _refused(admission.untrusted(flaw))
-        if book.clock_is_behind:
-            raise _refused(admission.behind(written(book.clock), book.newest))
 
 
 def _admitted(answer: Entry | tuple[Refusal, Entry]) -> Entry:

@@ -7,9 +7,9 @@ from pipelines.privacy.ledger import store
 from pipelines.privacy.ledger.account import Run
 from pipelines.privacy.ledger.admission import Answer
 from pipelines.privacy.ledger.book import Book, owned
+from pipelines.privacy.ledger.case import Refusal
 from pipelines.privacy.ledger.chain import Entry
 from pipelines.privacy.ledger.owner import this_process
-from pipelines.privacy.ledger.refusals import Refusal
 from pipelines.privacy.ledger.settled import settled
 from pipelines.privacy.mechanisms import Mechanism, PrivateTraining, to_record
 
