@@ -22,6 +22,7 @@ from pipelines.privacy.ledger import admission, audits, lifecycle, reaper, stand
 from pipelines.privacy.ledger.anchors import Notary
 from pipelines.privacy.ledger.audits import AuditDesign, AuditResult
 from pipelines.privacy.ledger.book import Book, Clock, now
+from pipelines.privacy.ledger.case import Refusal
 from pipelines.privacy.ledger.chain import Entry
 from pipelines.privacy.ledger.grants import grant
 from pipelines.privacy.ledger.records import Charge, Policy
