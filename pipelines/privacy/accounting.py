@@ -7,7 +7,6 @@ that holds one is accounted by Rényi alone, all of it together. Central-limit (
 small: never used.
 
 The figures hold when all of the mechanisms were fixed beforehand; for budgets that are spent adaptively see `renyi`.
-Discrete Gaussian noise is accounted as continuous noise of the same scale.
 """
 
 import math
@@ -17,7 +16,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from pipelines.privacy.gaussian import gaussian_delta, gaussian_epsilon
+from pipelines.privacy.gaussian import continuous_scale, gaussian_delta, gaussian_epsilon
 from pipelines.privacy.geometric import geometric_losses
 from pipelines.privacy.loss_distribution import (
     MOST_CELLS,
@@ -77,7 +76,7 @@ def _sorted_out(mechanisms: Sequence[Mechanism]) -> tuple[float, Parts]:
     counts: Counter[Part] = Counter()
     for each in mechanisms:
         if isinstance(each, GaussianRelease):
-            square += (each.sensitivity / each.scale) ** 2
+            square += (each.sensitivity / continuous_scale(each.scale)) ** 2
         elif isinstance(each, GeometricRelease):
             counts[each] += 1
         elif isinstance(each, PrivateTraining) and each.sample_rate == 1:
