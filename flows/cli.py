@@ -9,6 +9,7 @@ from typing import Annotated, Literal, Optional
 
 import typer
 
+from flows.cli_budget import app as budget_app
 from flows.cli_synthetic import app as synthetic_app
 from pipelines.settings import apply_environment
 
@@ -31,6 +32,7 @@ app = typer.Typer(
 models_app = typer.Typer(no_args_is_help=False, help="List, promote and roll back registered models.")
 app.add_typer(models_app, name="models", invoke_without_command=True, rich_help_panel="Serving")
 app.add_typer(synthetic_app, name="synthetic", rich_help_panel="Experiments")
+app.add_typer(budget_app, name="budget", rich_help_panel="Privacy")
 
 STOPPED = "stopped; what was trained so far is kept, and the same command goes on from there"
 FREE_SPACE = "; free some space, or choose another FLOCKCAST_HOME"

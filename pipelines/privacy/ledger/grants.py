@@ -1,5 +1,6 @@
 """Giving a budget, or changing one: always a new entry, and never a way to forget what was spent."""
 
+from datetime import UTC
 from typing import Any
 
 from pipelines.errors import PolicyError
@@ -8,6 +9,22 @@ from pipelines.privacy.ledger import cost
 from pipelines.privacy.ledger.book import Book
 from pipelines.privacy.ledger.chain import Entry
 from pipelines.privacy.ledger.records import Policy
+from pipelines.privacy.units import default_delta
+
+
+def proposed(*, epsilon: float, delta: float | None, order: float | None, units: int | None, **terms: Any) -> Policy:
+    """A policy with what was left open filled in: a delta that suits the units, the order that admits most.
+
+    Raises PolicyError for what makes no sense.
+    """
+    try:
+        chosen = default_delta(units) if delta is None else delta
+        best = renyi.best_order(epsilon=epsilon, delta=chosen) if order is None else order
+    except ValueError as error:
+        raise PolicyError(str(error)) from None
+    until = terms.pop("valid_until")
+    until = until.replace(tzinfo=UTC) if until is not None and until.tzinfo is None else until
+    return Policy(epsilon=epsilon, delta=chosen, order=best, units=units, valid_until=until, **terms)
 
 
 def grant(book: Book, policy: Policy, *, actor: str, reason: str, approver: str | None) -> Entry:

@@ -8,9 +8,10 @@ from pipelines.privacy.ledger import cost
 from pipelines.privacy.ledger.blocks import fold
 from pipelines.privacy.ledger.composition import History
 from pipelines.privacy.ledger.records import Policy
-from pipelines.privacy.mechanisms import Mechanism, PrivateTraining, RandomStopping
+from pipelines.privacy.mechanisms import GaussianRelease, Mechanism, PrivateTraining, RandomStopping
 
 MOST_NOISE = 1e6  # times what was asked for; more would leave no signal
+MOST_STEPS = 100_000
 DIGITS = 1e-3  # of the noise that is offered, relative
 
 
@@ -26,6 +27,24 @@ def offers(mechanism: Mechanism, histories: Mapping[str, History], over: Mapping
     if blocks := fold(block for block in histories if block not in over):
         found["blocks"] = blocks
     return found
+
+
+def admits(policy: Policy) -> list[str]:
+    """What fits into one block that is untouched, as lines for a person."""
+    left, order = cost.cap(policy), policy.order
+    lines = []
+    for times in (1, 10):
+        scale = _noise(GaussianRelease(sensitivity=1.0, scale=1.0), left / times, order)
+        what = "one release of counts" if times == 1 else f"{times} releases"
+        lines.append(f"{what} with Gaussian noise of {scale} for each 1 that a unit can move them by (L2)")
+    for noise in (4.0, 8.0):
+        training = PrivateTraining(noise_multiplier=noise, sample_rate=0.05, steps=MOST_STEPS, max_grad_norm=1.0)
+        steps = _steps(training, left, order)
+        told = f"{'more than ' if steps == MOST_STEPS else ''}{steps:,}"
+        lines.append(
+            f"{told} steps of private training with noise multiplier {noise:g}, sample rate 0.05, a unit in one sample"
+        )
+    return lines
 
 
 def _steps(mechanism: Mechanism, left: Decimal, order: float) -> int:

@@ -21,7 +21,8 @@ class Row:
     blocks: str
     spent: Decimal  # epsilon of what is committed
     with_reserved: Decimal  # epsilon of that and of what is reserved
-    left: Decimal  # share of the filter's cap, 0 to 1
+    settled: Decimal  # share of the filter's cap that is committed
+    left: Decimal  # share of it that is neither committed nor reserved, 0 to 1
     runs: tuple[str, ...]
 
 
@@ -77,7 +78,11 @@ def _row(blocks: str, ids: tuple[str, ...], account: Account, policy: Policy) ->
     counted = [mechanism for run in runs for mechanism in run.counted]
     spent: list[Mechanism] = [mechanism for run in runs if not run.is_open for mechanism in run.counted]
     cap = cost.cap(policy)
-    left = (cap - cost.total(counted, policy.order)) / cap
     return Row(
-        blocks, cost.epsilon(spent, policy.delta), cost.epsilon(counted, policy.delta), max(left, Decimal(0)), ids
+        blocks=blocks,
+        spent=cost.epsilon(spent, policy.delta),
+        with_reserved=cost.epsilon(counted, policy.delta),
+        settled=cost.total(spent, policy.order) / cap,
+        left=max(1 - cost.total(counted, policy.order) / cap, Decimal(0)),
+        runs=ids,
     )

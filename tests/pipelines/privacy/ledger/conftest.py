@@ -1,13 +1,19 @@
 """A ledger of a test's own, in a home of its own, and requests to make of it."""
 
-from collections.abc import Callable
+import os
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from pipelines.privacy.ledger import Charge, Ledger, Policy
+from pipelines.privacy.ledger import Charge, Ledger, Policy, cost
+from pipelines.privacy.ledger.account import Account
 from pipelines.privacy.mechanisms import GaussianRelease, PrivateTraining
 
 DAYS = tuple(f"2023-01-{day:02d}" for day in range(1, 11))
@@ -92,3 +98,47 @@ def charge() -> Callable[..., Charge]:
 @pytest.fixture
 def training() -> Callable[..., Charge]:
     return make_training
+
+
+RACER = Path(__file__).with_name("racer.py")
+ROOT = Path(__file__).parents[4]
+FIT = 3  # reservations that the budget has room for
+
+
+@contextmanager
+def racers(count: int) -> Iterator[list[subprocess.Popen[str]]]:
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), *sys.path])}
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True, "env": environment}
+    started = [subprocess.Popen([sys.executable, str(RACER), str(name)], **pipes) for name in range(count)]
+    try:
+        assert [process.stdout.readline() for process in started] == ["ready\n"] * count
+        yield started
+    finally:
+        for process in started:
+            process.kill()
+            process.communicate()
+
+
+def run_race(ledger: Ledger, *, processes: int, rounds: int) -> None:
+    """Processes ask at once, data set by data set; all live to the end, or their reservations would be given back."""
+    names = [f"set {number}" for number in range(rounds)]
+    for name in names:
+        # room for three releases of divergence 0.24 and a half
+        ledger.grant(make_policy(data_set=name, unit="trip", epsilon=1.79), actor="owner", reason="a race")
+    with racers(processes) as running:
+        for name in names:
+            for process in running:
+                process.stdin.write(f"{name}\n")
+                process.stdin.flush()
+            told = Counter(process.stdout.readline().split()[0] for process in running)
+            assert told == {"admitted": min(FIT, processes), "over_cap": max(processes - FIT, 0)}, name
+    cap = cost.cap(make_policy(epsilon=1.79))
+    for name in names:
+        histories = Account.of(ledger.entries(data_set=name)).histories("trip")
+        assert all(cost.total(history, 12.0) <= cap for history in histories.values())
+    assert ledger.verify().holds
+
+
+@pytest.fixture
+def race() -> Callable[..., None]:
+    return run_race
