@@ -12,6 +12,7 @@ from prefect.artifacts import (
 from prefect.context import FlowRunContext, TaskRunContext
 
 from pipelines.kinds import AnyBacktest, AnyForecast, AnyManifest, figures_of
+from pipelines.privacy.told import claim_of
 from pipelines.results import Registered
 
 Row = dict[str, str]
@@ -62,6 +63,9 @@ def show_results(name: str, registered: Registered, found: AnyForecast, report: 
 
 def quality_rows(manifest: AnyManifest) -> list[Row]:
     """Rows read, used, and rejected or changed by reason; shares are of the rows read."""
+    claim = claim_of(manifest)
+    if claim is not None:
+        return [{"rows": "not told: the counts were released privately", "count": "", "share": claim.sentence}]
     counts = {"read": manifest.rows_read, "used": manifest.rows_used}
     counts |= {f"rejected: {reason}": count for reason, count in manifest.rejected.items()}
     counts |= {f"note: {note}": count for note, count in manifest.notes.items()}

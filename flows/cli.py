@@ -148,12 +148,15 @@ def specs() -> None:
 
 @app.command(rich_help_panel="Experiments")
 def check(spec: SpecPath) -> None:
-    """Read a spec and its data, and say what a run would do; nothing is trained."""
+    """Read a spec and its data, and say what a run would do; nothing is trained, and no privacy budget is spent."""
     from pipelines.kinds import steps_of
     from pipelines.spec import load_spec
 
     chosen = load_spec(spec)
     steps = steps_of(chosen)
+    if cost := steps.quote(chosen):
+        typer.echo(cost)
+        return
     dataset, _ = steps.ingest(chosen, say=typer.echo)
     typer.echo(steps.outlook(chosen, dataset))
 

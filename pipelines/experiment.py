@@ -117,7 +117,7 @@ def forecast(
     load = load_leaky if spec.model.leaky else load_champion
     predictor, version = load(spec.registered_name, uri=spec.registry.tracking_uri)
     frame = predictor.forecast_panel(
-        predictor.stored(dataset), flows=dataset.flows, horizon=horizon, nodes=nodes, quantiles=quantiles
+        predictor.stored(dataset), flows=dataset.links, horizon=horizon, nodes=nodes, quantiles=quantiles
     )
     cutoff = pd.Timestamp(dataset.panel.index[-1])
     return Forecast(model=predictor.config.label, version=version, cutoff=cutoff, frame=frame)

@@ -14,10 +14,12 @@ from data.errors import StoreProblem
 from data.snapshot_store import SnapshotManifest
 from pipelines import settings
 from pipelines.errors import StoreError
+from pipelines.privacy.release.ingest import release_or_reuse
+from pipelines.privacy.told import claim_of
 from pipelines.quarantine import keeping_examples, quarantine_file
 from pipelines.reading import read
 from pipelines.sources import Sources, sources_of
-from pipelines.spec import Spec
+from pipelines.spec import ReleasePrivacy, Spec
 
 Say = Callable[[str], None]
 
@@ -32,7 +34,9 @@ def ingest(spec: Spec, *, fresh: bool = False, say: Say = print) -> DataSet:
 
 
 def ingest_or_reuse(spec: Spec, *, fresh: bool = False, say: Say = print) -> tuple[DataSet, bool]:
-    """As `ingest`, and whether the stored data set was re-used."""
+    """As `ingest`, and whether the stored data set was re-used. Of a private release see `privacy.release.ingest`."""
+    if isinstance(spec.privacy, ReleasePrivacy):
+        return release_or_reuse(spec, spec.privacy, fresh=fresh, say=say)
     sources = sources_of(spec)
     if not fresh and (stored := _stored(spec, sources, say)):
         return stored, True
@@ -110,14 +114,16 @@ def fate(manifest: Manifest | SnapshotManifest) -> str:
 
 def describe(manifest: Manifest) -> str:
     """What the manifest says, one line a thing, for a person to read."""
+    claim = claim_of(manifest)
     lines: Sequence[tuple[str, str]] = [
         ("data set", f"{manifest.name}/{manifest.version}"),
         ("span", f"{manifest.span[0]} to {manifest.span[1]}, every {manifest.interval}, {manifest.timezone}"),
         ("nodes", f"{manifest.nodes:,}, {manifest.observed_share:.1%} of the values observed"),
         ("variables", ", ".join(manifest.variables)),
-        ("rows", f"{manifest.rows_read:,} read, {fate(manifest)}"),
+        ("privacy", claim.sentence if claim else ""),
+        ("rows", "" if claim else f"{manifest.rows_read:,} read, {fate(manifest)}"),
         *(("note", f"{count:,} {note}") for note, count in manifest.notes.items()),
-        *(("source", f"{file} (sha256 {known[:12]})") for file, known in manifest.sources.items()),
+        *(("source", f"{file} (sha256 {known[:12]})" if known else file) for file, known in manifest.sources.items()),
         ("origin", manifest.origin),
         ("licence", manifest.licence),
         ("quarantine", manifest.quarantine or ""),

@@ -12,7 +12,7 @@ import torch
 
 from data.calendar import calendar
 from data.clock import read_instants
-from data.dataset import DataSet
+from data.dataset import DataSet, Manifest
 from data.errors import DataError
 from data.flow_edges import flow_edges
 from data.panel import Panel
@@ -161,6 +161,11 @@ class Predictor:
                 f"{steps[0].isoformat()} that the model reads; ingest newer flows"
             )
         return edges
+
+    def may_read(self, manifest: Manifest) -> bool:
+        """Whether it was trained on data of this kind: a model of released counts is never fed others, which would
+        give away in its forecasts what the release protects."""
+        return (manifest.release is not None) == (self.config.protection is not None)
 
     def stored(self, dataset: DataSet) -> Panel:
         """What of a stored data set the model is about: its panel, or the newest flows between its nodes."""

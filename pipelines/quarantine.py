@@ -12,12 +12,13 @@ from data import store
 from data.dataset import Ingested, Rejections
 from data.edge_events import IngestedSnapshots
 from data.errors import StoreProblem, TooManyRejected
+from data.trip_rows import TripRows
 from pipelines import settings
 from pipelines.errors import StoreError
 from pipelines.sources import Sources
 from pipelines.spec import Experiment
 
-R = TypeVar("R", Ingested, IngestedSnapshots)
+R = TypeVar("R", Ingested, IngestedSnapshots, TripRows)
 
 
 def keeping_examples(spec: Experiment, sources: Sources, read: Callable[[], R]) -> R:

@@ -23,6 +23,8 @@ from pipelines.gate import Verdict, judge
 from pipelines.metrics import METRICS
 from pipelines.predict import QUANTILES, quantile_name
 from pipelines.prepare import Prepared
+from pipelines.privacy.claim import Protection
+from pipelines.privacy.registered import PROTECTED, protection_of
 from pipelines.registry import CHALLENGER, CHAMPION, LEAKY, OURS, champion, client, crown, fetch_forecaster
 from pipelines.results import Alias, Explanation, Registered
 from pipelines.settings import artifacts
@@ -59,24 +61,30 @@ def find_registered(spec: Spec, evaluated: Evaluated) -> Registered | None:
 
 
 def register(spec: Spec, dataset: DataSet, prepared: Prepared, evaluated: Evaluated) -> Registered:
-    """Log the run, register the version, and crown it if it earned that. Raises RegistryError, RunError of MLflow."""
+    """Log the run, register the version, and crown it if it earned that. Raises RegistryError, RunError of MLflow.
+
+    A model of privately released counts is registered only if the ledger holds what its data cost.
+    """
     import mlflow
 
+    protection = protection_of(dataset)
     store = client(spec.registry.tracking_uri)
     name = spec.registered_name
     present = champion(store, name)
-    verdict = _verdict(store, spec, prepared, evaluated, present)
+    verdict = _verdict(store, spec, prepared, evaluated, present, protection)
     run_name = f"{spec.model.label} {dataset.manifest.version}"
     with logging_to(store):
         with mlflow.start_run(experiment_id=experiment_id(store, spec.name), run_name=run_name) as run:
             _log_run(store, run.info.run_id, spec, dataset, evaluated, explain(prepared, evaluated.fitted))
-            model = _log_model(spec, prepared, evaluated)
+            if protection is not None:
+                mlflow.set_tags(protection.tags)
+            model = _log_model(spec, prepared, evaluated, protection)
         entry = new_version(
             store,
             name,
             source=model.model_uri,
             run_id=model.run_id,
-            tags=_tags(spec, dataset, evaluated, verdict),
+            tags=_tags(spec, dataset, evaluated, verdict) | (protection.tags if protection else {}),
             description=evaluated.backtest.protocol,
             model_id=model.model_id,
         )
@@ -94,13 +102,21 @@ def settle(store: "MlflowClient", entry: "ModelVersion", verdict: Verdict, *, ru
 
 
 def _verdict(
-    store: "MlflowClient", spec: Spec, prepared: Prepared, evaluated: Evaluated, present: "ModelVersion | None"
+    store: "MlflowClient",
+    spec: Spec,
+    prepared: Prepared,
+    evaluated: Evaluated,
+    present: "ModelVersion | None",
+    protection: Protection | None,
 ) -> Verdict:
-    """A champion whose files this version of flockcast can't read serves nobody, and so is replaced."""
+    """A champion whose files this version of flockcast can't read serves nobody, and so is replaced; and one that
+    protects nobody is replaced by one that does, however good it is."""
     result = evaluated.backtest
     alone = judge(spec.registry, prepared, result, None, "")
     if present is None or not alone.is_champion:
         return alone
+    if protection is not None and PROTECTED not in present.tags:
+        return Verdict(True, f"champion: version {present.version} before it protects nobody")
     try:
         artefact = load_artefact(fetch_forecaster(store, present))
     except StoreError as error:
@@ -236,10 +252,10 @@ def new_version(
     )
 
 
-def _log_model(spec: Spec, prepared: Prepared, evaluated: Evaluated) -> "ModelInfo":
+def _log_model(spec: Spec, prepared: Prepared, evaluated: Evaluated, protection: Protection | None) -> "ModelInfo":
     import mlflow
 
-    config = describe_artefact(spec, prepared, evaluated)
+    config = describe_artefact(spec, prepared, evaluated, protection)
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch) / "forecaster"
         save_artefact(folder, config, evaluated)

@@ -21,10 +21,17 @@ class Sources:
     zones: ZoneTable | None
     hashes: dict[str, str]  # name -> sha256
     recipe: str
+    folder: Path  # of the spec
 
     @property
     def all(self) -> list[Path]:
         return [file for files in self.files.values() for file in files]
+
+    @property
+    def of_rows(self) -> dict[str, str]:
+        """Name -> sha256 of the files with data; the zone table is none."""
+        rows = {portable_name(file, self.folder) for file in [*self.all, *self.edges]}
+        return {name: known for name, known in self.hashes.items() if name in rows}
 
     @property
     def called(self) -> str:
@@ -40,7 +47,7 @@ def sources_of(spec: Spec) -> Sources:
     data = spec.data
     named = data.files if isinstance(data.files, dict) else {getattr(data, "variable", "y"): data.files}
     files = {variable: find_files(resolved(paths, spec.folder)) for variable, paths in named.items()}
-    zones = _zone_table(data, spec.folder)
+    zones = zone_table(data, spec.folder)
     between = data.edges.files if isinstance(data, LongData | WideData) and data.edges else []
     edges = find_files(resolved(between, spec.folder)) if between else []
     everything = [file for paths in files.values() for file in paths] + edges + ([zones.file] if zones else [])
@@ -50,6 +57,7 @@ def sources_of(spec: Spec) -> Sources:
         zones=zones,
         hashes={portable_name(file, spec.folder): sha256(file) for file in everything},
         recipe=f"{spec.digest('data')}-{code_fingerprint('data')}",
+        folder=spec.folder,
     )
 
 
@@ -57,7 +65,7 @@ def resolved(paths: str | list[str], folder: Path) -> list[str]:
     return [bundled.resolve(path, folder) for path in ([paths] if isinstance(paths, str) else paths)]
 
 
-def _zone_table(data: Data, folder: Path) -> ZoneTable | None:
+def zone_table(data: Data, folder: Path) -> ZoneTable | None:
     if data.zones is None:
         return None
     file = find_files(resolved(data.zones.file, folder))[0]

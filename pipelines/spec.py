@@ -528,18 +528,35 @@ class ReleasePrivacy(PrivacyBase):
     noise: Literal["auto", "gaussian", "geometric"] = Field(
         "auto", description="exact integer noise; auto takes what has the smaller variance"
     )
+    counts: Literal["auto", "nodes", "flows"] = Field(
+        "auto",
+        description="of trips and od: inflow and outflow of every node, or the flow of every pair, whose sums are then "
+        "inflow (in the step of departure) and outflow; auto is flows where the task or the model reads them",
+    )
     person: str | None = Field(
         None, description="of trips: the column that says whose a trip is; units of users need it"
     )
     trips_per_unit: int | None = Field(None, ge=1, description="of trips: how many of a unit count, the others do not")
     trips_per_cell: int = Field(
-        1, ge=1, description="of trips: how many of a unit count in one step, source and target"
+        1,
+        ge=1,
+        description="of trips: how many of a unit count in one released cell: a step and a node, or a step and a pair",
     )
     one_place_per_step: bool = Field(
         False,
-        description="of counts without persons: you vouch that a person counts in one node at a time, once a step",
+        description="of long and wide: you vouch that a person counts in one node at a time, once a step",
     )
-    nested: int = Field(1, ge=1, description="of counts: in how many nested nodes a person counts at a time")
+    nested: int = Field(
+        1, ge=1, description="of long and wide: in how many nodes that hold each other a person counts at a time"
+    )
+    sums: dict[str, list[str]] = Field(
+        {}, description="of long and wide: nodes that are the sum of other nodes; what is released is made to add up"
+    )
+    revised: dict[str, int] = Field(
+        {},
+        description="periods whose records were corrected or came late, as { '2023-01-05' = 1 }: a number that is new "
+        "releases the period anew and charges it again",
+    )
     span: str | None = Field(None, description="of unit `user`: what the budget's time is called, such as '2020 Q3'")
 
     @model_validator(mode="after")
@@ -678,9 +695,13 @@ class Spec(Experiment):
 
     @model_validator(mode="after")
     def privacy_is_carried_out(self) -> Self:
-        """A promise that no step keeps is refused."""
-        if self.privacy is not None:
+        """A promise that no step keeps is refused, and one that the data can't support."""
+        if isinstance(self.privacy, TrainingPrivacy):
             raise ValueError(f"privacy.mechanism {self.privacy.mechanism!r} is not carried out by this version")
+        if isinstance(self.privacy, ReleasePrivacy):
+            from pipelines.privacy.claimable import require_claimable  # which is made of the tables above
+
+            require_claimable(self, self.privacy)
         return self
 
     @property

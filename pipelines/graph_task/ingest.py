@@ -72,6 +72,7 @@ def _sources(spec: GraphSpec) -> Sources:
         zones=None,
         hashes={portable_name(file, spec.folder): sha256(file) for group in files.values() for file in group},
         recipe=f"{spec.digest('data')}-{code_fingerprint('data')}",
+        folder=spec.folder,
     )
 
 

@@ -74,7 +74,7 @@ def write_report(
         registered=registered,
         compared=against.compare(backtest),
         labels=words.node_labels(dataset.panel.static),
-        links=maps.link_totals(dataset.flows) if dataset.flows is not None else None,
+        links=maps.link_totals(dataset.links) if dataset.links is not None else None,
         network=_network(spec, dataset),
         explanation=explanation,
         weights=weights,
@@ -83,10 +83,10 @@ def write_report(
 
 
 def _network(spec: Spec, dataset: DataSet) -> Network | None:
-    if dataset.flows is None:
+    if dataset.links is None:
         return None
     index, split = dataset.panel.index, spec.task.split
-    edges = edges_of_flows(dataset.flows, index)
+    edges = edges_of_flows(dataset.links, index)
     if edges.is_empty():
         return None
     ranges = cut_ranges(len(index), validation=split.validation, test=split.test, window=1, horizon=1)

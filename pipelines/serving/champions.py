@@ -89,13 +89,13 @@ def load(name: str, present: Champion | None = None) -> Champion:
     else:
         predictor = Predictor.load(fetch_forecaster(registry, found))
         log.info("%s version %s serves now", name, version)
-    newest = next(iter(store.manifests(datasets(), predictor.config.name)), None)
+    newest = next(filter(predictor.may_read, store.manifests(datasets(), predictor.config.name)), None)
     if newest is None:
         return Champion(name, version, predictor, None, None)
     if present is not None and predictor is present.predictor and present.data_set_version == newest.version:
         return present
     stored = store.load(datasets(), newest.name, newest.version)
-    flows = stored.flows if predictor.edge_steps else None
+    flows = stored.links if predictor.edge_steps else None
     history = predictor.recent(predictor.stored(stored))
     return Champion(name, version, predictor, history, newest.version, flows)
 
