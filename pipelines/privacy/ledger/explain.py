@@ -77,8 +77,8 @@ def mechanism_sentence(mechanism: Mechanism) -> str:
     how = "of disjoint tiles" if mechanism.sampling == "tiling" else "at random"
     return (
         f"{mechanism.steps:,} steps of training drew samples {how} with chance {mechanism.sample_rate:.4g}, clipped "
-        f"each to {mechanism.max_grad_norm:g} and added noise of {mechanism.noise_multiplier:g} times that; one unit is in "
-        f"{samples}"
+        f"each to {mechanism.max_grad_norm:g} and added noise of {mechanism.noise_multiplier:g} times that; one unit "
+        f"is in {samples}"
     )
 
 

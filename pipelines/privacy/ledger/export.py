@@ -74,7 +74,8 @@ def _csv(entries: Sequence[Entry]) -> str:
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(["seq", "time", "type", *COLUMNS, "blocks", "mechanism", "prev_hash", "hash"])
     for entry in entries:
-        blocks, mechanism = " ".join(entry.get("blocks", "")), json.dumps(entry.get("mechanism"), sort_keys=True)
+        blocks, mechanism = " ".join(entry.get("blocks")), entry.get("mechanism")
+        mechanism = json.dumps(mechanism, sort_keys=True) if mechanism else ""
         own = [_inert(str(entry.get(name))) for name in COLUMNS]
         writer.writerow([entry.seq, entry.time, entry.type, *own, blocks, mechanism, entry.prev_hash, entry.hash])
     return out.getvalue()

@@ -8,7 +8,7 @@ from pipelines.privacy import renyi
 from pipelines.privacy.ledger import cost
 from pipelines.privacy.ledger.book import Book
 from pipelines.privacy.ledger.chain import Entry
-from pipelines.privacy.ledger.records import Policy
+from pipelines.privacy.ledger.records import Policy, require_finite
 from pipelines.privacy.units import default_delta
 
 
@@ -17,6 +17,7 @@ def proposed(*, epsilon: float, delta: float | None, order: float | None, units:
 
     Raises PolicyError for what makes no sense.
     """
+    require_finite(epsilon)
     try:
         chosen = default_delta(units) if delta is None else delta
         best = renyi.best_order(epsilon=epsilon, delta=chosen) if order is None else order

@@ -34,7 +34,7 @@ class Policy:
         _check(self.unit in UNITS, f"unit {self.unit!r} is none of {', '.join(UNITS)}")
         object.__setattr__(self, "block", KIND[self.unit])
         _check(bool(self.tenant and self.data_set), "a budget needs a tenant and a data set")
-        _check(0 < self.epsilon < math.inf, f"epsilon is {self.epsilon}; a budget is above 0 and finite")
+        require_finite(self.epsilon)
         _check(0 < self.delta < 1, f"delta is {self.delta}; it must lie between 0 and 1")
         _check(1 < self.order < math.inf, f"the order of the filter is {self.order}; it must be above 1")
         _check(
@@ -87,6 +87,10 @@ class Policy:
             valid_until=None if until is None else datetime.fromisoformat(until),
             allow_nonprivate_internal=fields["allow_nonprivate_internal"],
         )
+
+
+def require_finite(epsilon: float) -> None:
+    _check(0 < epsilon < math.inf, f"epsilon is {epsilon:g}; a budget is above 0 and finite")
 
 
 def _check(holds: bool, message: str) -> None:
