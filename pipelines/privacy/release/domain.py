@@ -102,11 +102,10 @@ def domain_of(spec: Spec, privacy: ReleasePrivacy) -> Domain:
     if end <= start:
         raise SpecError(f"data.end: {end} is not after data.start, {start}")
     index = regular_index(start, end - MICROSECOND, data.interval, data.timezone)
-    require_whole_periods(index, data.interval, start=start, end=end, unit=privacy.unit)
-    counts, static = counts_of(spec, privacy), _static(spec)
-    variables = _variables(spec)
+    counts, static, variables = counts_of(spec, privacy), _static(spec), _variables(spec)
     cells = len(static) if counts == "flows" else len(variables)
     _require_few(len(index), len(static), cells)
+    require_whole_periods(index, data.interval, start=start, end=end, unit=privacy.unit)
     mask = np.ones((len(index), len(static), cells), dtype=bool)
     if isinstance(data, LongData | WideData):
         mask &= _measured(data, index, variables)[:, None, :]
