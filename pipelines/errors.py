@@ -7,6 +7,7 @@ FlockcastError        anything below
 │   └── RegistryUnreachable   it can't be reached; that may pass
 ├── ServerError       the Prefect server can't be reached (exit code 1)
 ├── TrainingError     training can't go on: diverged, out of memory (exit code 1)
+│   └── PrivacyError      a training that was not as private as promised, or can't be (exit code 1)
 ├── LedgerError       the privacy ledger can't do that, or does not verify (exit code 1)
 │   └── PolicyError       a budget that makes no sense (exit code 2)
 ├── BudgetRefused     the privacy ledger refuses a run; nothing was spent (exit code 1)
@@ -46,6 +47,10 @@ class ServerError(FlockcastError):
 
 
 class TrainingError(FlockcastError):
+    pass
+
+
+class PrivacyError(TrainingError):
     pass
 
 

@@ -24,7 +24,7 @@ from pipelines.registry import champion, client, fetch_forecaster, newest_leaky,
 from pipelines.report import write_report
 from pipelines.results import Forecast, Registered
 from pipelines.settings import runs
-from pipelines.spec import Spec
+from pipelines.spec import Spec, TrainingPrivacy
 from pipelines.train import new_network
 
 if TYPE_CHECKING:
@@ -50,7 +50,6 @@ def outlook(spec: Spec, dataset: DataSet) -> str:
     """What a run would do, one line a thing."""
     prepared = prepare(spec, dataset)
     shape, index, ranges = prepared.shape, prepared.panel.index, prepared.ranges
-    new_network(prepared, spec.model, ranges.train_end)  # raises what training would
     lines = [
         ("model", f"{spec.model.label}: {shape.window} steps of {prepared.panel.interval} in, {shape.horizon} out"),
         ("series", describe_series(prepared)),
@@ -58,9 +57,22 @@ def outlook(spec: Spec, dataset: DataSet) -> str:
         ("training", f"{index[0]} to {index[ranges.train_end - 1]}"),
         ("validation", f"to {index[ranges.validation_end - 1]}"),
         ("test", f"to {index[-1]}"),
+        *_promise(spec, prepared),
         *(("note", note) for note in prepared.notes),
     ]
     return "\n".join(f"{name:<12}{text}" for name, text in lines)
+
+
+def _promise(spec: Spec, prepared: Prepared) -> list[tuple[str, str]]:
+    """What a private training would cost, at no cost; raises what training would."""
+    if not isinstance(spec.privacy, TrainingPrivacy):
+        new_network(prepared, spec.model, prepared.ranges.train_end)
+        return []
+    from pipelines.privacy.private_network import private_network
+    from pipelines.privacy.training_plan import plan_training, words
+
+    private_network(spec, prepared)
+    return words(plan_training(spec, prepared, prepared.ranges))
 
 
 def train(spec: Spec, dataset: DataSet, *, say: Say = print) -> Trained:

@@ -46,6 +46,7 @@ class Prepared:
     country: str | None
     is_count: bool  # counts are never negative, and so are their forecasts; released ones may be, and so may these
     dataset_version: str
+    sources: tuple[str, ...] = ()  # sha256 of the files that the data set was read from
     notes: tuple[str, ...] = ()
     flows: pl.DataFrame | None = None  # between all nodes of the data set, for whoever reads them
     given: torch.Tensor | None = None  # [N, N], the graph of a list of edges
@@ -104,6 +105,7 @@ def prepare(spec: Spec, dataset: DataSet) -> Prepared:
         is_count=dataset.manifest.release is None
         and (isinstance(spec.data, TripData | OdData) or spec.data.values == "counts"),
         dataset_version=dataset.manifest.version,
+        sources=tuple(sorted(dataset.manifest.sources.values())),
         notes=notes + _about_edges(edges, delay) + _about_noise(noise, panel.variables, are_flows),
         flows=dataset.links,
         given=given_graph(spec, dataset.panel.nodes, panel.nodes),

@@ -568,6 +568,37 @@ class ReleasePrivacy(PrivacyBase):
         return self
 
 
+def _number_or_table(value: Any) -> Any:
+    """Checked before pydantic tries the union, which would complain once for each of its members."""
+    numbers = value.values() if isinstance(value, dict) else [value]
+    if not numbers or any(isinstance(n, bool) or not isinstance(n, int | float) or not abs(n) < 1e30 for n in numbers):
+        raise ValueError("is no finite number, nor a table of one for each variable or node")
+    return value
+
+
+PublicNumber = Annotated[float | dict[str, float], BeforeValidator(_number_or_table)]
+
+
+class PublicScale(Table):
+    """What scales the data for a private network: constants that are known without looking at the data."""
+
+    location: PublicNumber = Field(
+        0.0, description="about the middle: one number, or one for each variable, or for each node"
+    )
+    spread: PublicNumber = Field(
+        description="about how far values are from the location: one number, or one for each variable, or for each node"
+    )
+
+    @field_validator("spread")
+    @classmethod
+    def is_spread(cls, value: PublicNumber) -> PublicNumber:
+        given = value if isinstance(value, dict) else {"it": value}
+        wrong = [name for name, number in given.items() if not number > 0]
+        if wrong:
+            raise ValueError(f"is no spread: {wrong[0]} must be above 0")
+        return value
+
+
 class TrainingPrivacy(PrivacyBase):
     """DP-SGD: the network is trained on raw data with clipped, noised gradients. Its forecasts still read raw input."""
 
@@ -582,6 +613,9 @@ class TrainingPrivacy(PrivacyBase):
     )
     sampling: Literal["poisson", "tiling"] = Field(
         "poisson", description="each window by itself; or disjoint windows from an offset drawn anew in every step"
+    )
+    public_scale: PublicScale = Field(
+        description="what scales the data; the mean and spread of the data themselves would be an unprotected release"
     )
 
     @field_validator("noise_multiplier", mode="before")
@@ -695,9 +729,7 @@ class Spec(Experiment):
 
     @model_validator(mode="after")
     def privacy_is_carried_out(self) -> Self:
-        """A promise that no step keeps is refused, and one that the data can't support."""
-        if isinstance(self.privacy, TrainingPrivacy):
-            raise ValueError(f"privacy.mechanism {self.privacy.mechanism!r} is not carried out by this version")
+        """A promise that the data can't support is refused."""
         if isinstance(self.privacy, ReleasePrivacy):
             from pipelines.privacy.claimable import require_claimable  # which is made of the tables above
 
@@ -807,7 +839,7 @@ UNION_TAGS = (
     {"trips", "od", "long", "wide", "lstm", "gru", "bilstm", "bigru", "dlinear", "stid", "regenn"}
     | {"evolvegcn", "gcn", "graph-recurrent", "evolvegcn-flows", "gcn_gru", "links", "edge_labels", "node_labels"}
     | {"release", "dp_sgd"}
-    | {"list[str]", "str", "int", "constrained-str", "dict[str,str]"}
+    | {"list[str]", "str", "int", "float", "constrained-str", "dict[str,str]", "dict[str,float]"}
 )
 
 

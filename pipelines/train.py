@@ -38,6 +38,7 @@ from pipelines.errors import SpecError, TrainingError
 from pipelines.fingerprint import code_fingerprint
 from pipelines.graphs import static_graph
 from pipelines.prepare import Prepared, node_distances
+from pipelines.privacy.claim import Protection
 from pipelines.results import History
 from pipelines.spec import GraphModel, Model, Training
 from pipelines.steps import Plan, Step, one_window_a_step, only, shuffled
@@ -84,6 +85,7 @@ class Fitted:
     key: str  # of everything that the weights follow from
     reused: bool
     relations: Tensor | None = None  # [K, 2, V, V]: source and target layer of a learned graph after each epoch
+    protection: Protection | None = None  # of a network that was trained privately
 
 
 def training_key(prepared: Prepared, ranges: Ranges, model: Model, training: Training) -> str:

@@ -57,8 +57,9 @@ def audit(spec: Spec):
 )
 def test_a_release_as_it_is_made_is_not_refuted(make, privacy, ledger):
     _, noise, persons = audit(make(**privacy))
-    assert persons.verdict == "consistent"
-    # geometric noise reaches its epsilon and has no seed: without the margin 1 run in 500 would fail
+    # of a single trip geometric noise reaches its epsilon, and it has no seed: without the margins 1 run in 50 would
+    # fail, as often as such a bound may err; they are about three standard errors
+    assert persons.bound < 1.4 * persons.claim
     assert 0 < noise.bound < 1.03 * noise.claim
     kinds = [(entry.fields["kind"], entry.fields["phase"]) for entry in ledger.entries(type="audit")]
     assert kinds == [("two-world", "design"), ("two-world", "result"), ("one-run", "design"), ("one-run", "result")]
