@@ -5,6 +5,7 @@ single real person: on two periods of synthetic ones. That reads no data, keeps 
 without persons have their noise audited alone.
 """
 
+import math
 import tempfile
 from collections.abc import Callable
 from dataclasses import replace
@@ -22,6 +23,7 @@ from pipelines.privacy.audit.report import Report
 from pipelines.privacy.audit.user_canaries import EXCESS, UserCanaries, those_in, user_canaries
 from pipelines.privacy.audit.window_audit import new_seed
 from pipelines.privacy.claim import Claim
+from pipelines.privacy.mechanisms import GeometricRelease
 from pipelines.privacy.release.charging import Draw
 from pipelines.privacy.release.counting import count
 from pipelines.privacy.release.domain import Domain, domain_of
@@ -149,17 +151,29 @@ def _noise_design(privacy: ReleasePrivacy, seed: int) -> TwoWorldDesign:
         rehearsals=REHEARSALS,
         delta=privacy.delta,
         p=0.05 / BOUNDS,
-        score="the released count of the cell that the unit changes most",
+        score="released counts of a few cells, weighed by what the unit changes",
         seed_hash=hash_of_seed(seed),
         canary_hash=hash_of_seed(seed),
     )
 
 
 def _audit_noise(design: TwoWorldDesign, mechanism: Release, claim: Claim) -> Outcome:
-    """One cell that changes as far as the norm lets all cells together: of either noise that is the worst case."""
-    change = np.array([max(1, int(mechanism.sensitivity))])
+    """A few cells that change as far as the norm lets all cells together: of either noise that is the worst case."""
+    change = _as_far_as(mechanism)
 
     def noise(counts: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
         return noisy(counts, np.ones(counts.shape, dtype=bool), mechanism).astype(np.int64)
 
-    return audit_noise(design, noise=noise, without=np.zeros(1, dtype=np.int64), change=change, claim=claim.epsilon)
+    without = np.zeros_like(change)
+    return audit_noise(design, noise=noise, without=without, change=change, claim=claim.epsilon)
+
+
+def _as_far_as(mechanism: Release) -> npt.NDArray[np.int64]:
+    """Whole numbers whose norm is the sensitivity: the number itself (L1), or squares that add up to its square."""
+    if isinstance(mechanism, GeometricRelease):
+        return np.array([int(mechanism.sensitivity)])
+    left, parts = round(mechanism.sensitivity**2), []
+    while left:
+        parts.append(math.isqrt(left))
+        left -= parts[-1] ** 2
+    return np.array(parts)

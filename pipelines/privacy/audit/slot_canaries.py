@@ -30,8 +30,7 @@ def slot_canaries(
 
     Slots are at least twice a whole sample (window + horizon) apart. Raises ValueError where so many don't fit.
     """
-    apart = 2 * (window + horizon)
-    fits = (last - first - 1) // apart + 1
+    apart, fits = 2 * (window + horizon), fitting(first=first, last=last, window=window, horizon=horizon)
     if count > fits:
         raise ValueError(f"{count} slots {apart} steps apart don't fit in {last - first} steps; take at most {fits}")
     rng = np.random.default_rng([seed, 0])
@@ -39,6 +38,11 @@ def slot_canaries(
     slots = first + np.sort(rng.integers(0, spare + 1, count)) + apart * np.arange(count)
     sign = torch.from_numpy(rng.choice([-1.0, 1.0], (count, *std.shape)))
     return SlotCanaries(slots, series.values[torch.from_numpy(slots)] + sign * HEIGHT * std)
+
+
+def fitting(*, first: int, last: int, window: int, horizon: int) -> int:
+    """How many slots of [first, last) may be so far apart."""
+    return (last - first - 1) // (2 * (window + horizon)) + 1
 
 
 def spiked(series: Series, canaries: SlotCanaries) -> Series:

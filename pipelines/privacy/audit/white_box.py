@@ -16,6 +16,7 @@ from torch import Tensor
 
 from pipelines.privacy.audit.bound import correct_guesses
 from pipelines.privacy.audit.design import Design, Outcome, hash_of_seed, judge
+from pipelines.privacy.mechanisms import Unit
 
 NoisedSum = Callable[[Tensor], Tensor]  # per-sample gradients [B, m] -> clipped, summed and noised [m]; B may be 0
 EXCESS = 10.0  # a canary's gradient is so many clipping norms long: a step that does not clip shows
@@ -39,16 +40,8 @@ def audit_step(
     With `windows_per_unit` above 1 the claim is about a slot, which is in so many samples, each drawn by itself.
     `noised_sum` must not divide by the batch size. The seed draws coins and samples only, not the step's noise.
     """
-    design = Design(
-        unit="window" if windows_per_unit == 1 else "slot",
-        canaries=canaries,
-        guesses=guesses,
-        delta=delta,
-        score="sum over all steps of the canary's own coordinate of the noised sum",
-        seed_hash=hash_of_seed(seed),
-        canary_hash=hash_of_seed(seed),  # a canary is its coordinate's number
-        kind="white-box",
-    )
+    unit: Unit = "window" if windows_per_unit == 1 else "slot"
+    design = step_design(unit=unit, canaries=canaries, guesses=guesses, delta=delta, seed=seed)
     included, scores = step_scores(
         noised_sum,
         canaries=canaries,
@@ -59,6 +52,19 @@ def audit_step(
         seed=seed,
     )
     return judge(design, correct_guesses(scores, included, r=guesses), claim=claim)
+
+
+def step_design(*, unit: Unit, canaries: int, guesses: int, delta: float, seed: int) -> Design:
+    return Design(
+        unit=unit,
+        canaries=canaries,
+        guesses=guesses,
+        delta=delta,
+        score="sum over all steps of the canary's own coordinate of the noised sum",
+        seed_hash=hash_of_seed(seed),
+        canary_hash=hash_of_seed(seed),  # a canary is its coordinate's number
+        kind="white-box",
+    )
 
 
 def step_scores(

@@ -17,7 +17,7 @@ from models.forecaster import Scaled
 from pipelines.errors import SpecError
 from pipelines.prepare import Prepared
 from pipelines.privacy.audit.canaries import Coins, blanked, canary_hash, window_canaries
-from pipelines.privacy.audit.slot_canaries import samples_with, slot_canaries
+from pipelines.privacy.audit.slot_canaries import fitting, samples_with, slot_canaries
 from pipelines.privacy.audit.window_training import sample_losses
 from pipelines.spec import Spec
 
@@ -76,6 +76,12 @@ def plant_slots(spec: Spec, prepared: Prepared, start: Scaled, *, canaries: int,
         count=canaries,
         hash=canary_hash(spikes.slots, spikes.values),
     )
+
+
+def most_slots(prepared: Prepared) -> int:
+    """How many spikes fit."""
+    shape = prepared.shape
+    return fitting(first=shape.window, last=prepared.ranges.train_end, window=shape.window, horizon=shape.horizon)
 
 
 def gain(planted: Planted) -> Callable[[Scaled], npt.NDArray[np.float64]]:

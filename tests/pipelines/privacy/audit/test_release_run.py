@@ -11,7 +11,7 @@ from pipelines.privacy.release import counting, drawing
 from pipelines.spec import Spec, parse_spec
 
 ZONES = [f"z{i}" for i in range(10)]
-CANARIES, GUESSES = 1000, 200
+CANARIES, GUESSES = 2000, 400
 
 
 @pytest.fixture
@@ -75,11 +75,12 @@ def test_a_bound_that_is_not_applied_is_caught(make, monkeypatch):
     assert "Refutes the claim" in persons.sentence
 
 
-def test_a_quarter_of_the_noise_is_caught_by_either(make, monkeypatch):
+def test_a_quarter_of_the_noise_is_caught(make, monkeypatch):
     right = drawing.add_discrete_gaussian
     monkeypatch.setattr(drawing, "add_discrete_gaussian", lambda counts, scale: right(counts, scale=scale / 4))
     report, noise, persons = audit(make(noise="gaussian"))
-    assert noise.verdict == persons.verdict == "violated"
+    assert noise.verdict == "violated"
+    assert persons.bound > 0.5
     assert report.is_violated
 
 
