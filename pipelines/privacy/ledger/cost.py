@@ -29,7 +29,7 @@ def total(mechanisms: Iterable[Mechanism], order: float) -> Decimal:
 
 
 def cap(policy: Policy) -> Decimal:
-    """The most divergence that a block may see, rounded down; not above 0 where the order suits the budget badly."""
+    """The most divergence that a block may see, rounded down. Raises ValueError where the order admits none."""
     found = Decimal(renyi.filter_cap(epsilon=policy.epsilon, delta=policy.delta, order=policy.order))
     return found.quantize(UNIT, ROUND_FLOOR)
 

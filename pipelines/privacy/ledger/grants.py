@@ -32,10 +32,10 @@ def grant(book: Book, policy: Policy, *, actor: str, reason: str, approver: str 
     """Write the policy. A change of one that stands needs an approver other than the one who asks."""
     if not reason.strip():
         raise PolicyError("a budget needs a reason, which an auditor will read")
-    cap = cost.cap(policy)
-    if cap <= 0:
-        best = renyi.best_order(epsilon=policy.epsilon, delta=policy.delta)
-        raise PolicyError(f"at order {policy.order:g} this budget admits nothing; order {best:g} suits it best")
+    try:
+        cap = cost.cap(policy)
+    except ValueError as error:  # the order admits nothing
+        raise PolicyError(str(error)) from None
     before = book.account(policy.tenant, policy.data_set).policies.get(policy.unit)
     fields: dict[str, Any] = {**policy.to_fields(), "cap": str(cap), "actor": actor, "reason": reason}
     if before is not None:

@@ -2,6 +2,7 @@
 
 import importlib.util
 import os
+import re
 import shutil
 import subprocess
 import tempfile
@@ -16,6 +17,7 @@ from sqlalchemy.exc import DatabaseError
 from pipelines.errors import BudgetRefused
 from pipelines.privacy.ledger import Charge, Ledger, Policy
 
+ROOT = Path(__file__).parents[4]
 PLACES = ("/usr/lib/postgresql", "/usr/local/pgsql", "/opt/homebrew/opt/postgresql")
 
 
@@ -89,6 +91,21 @@ def test_an_edited_row_is_found_on_postgresql(there: Ledger, charge: Callable[..
         connection.execute(text("ALTER TABLE ledger_entries DISABLE TRIGGER ledger_no_change"))
         connection.execute(text(f"UPDATE ledger_entries SET body = replace(body, '20.0', '99.0') WHERE seq = {seq}"))
     assert there.verify().flaw.seq == seq
+
+
+def test_a_role_with_the_rights_that_the_documents_name_can_keep_the_book_but_not_change_it(
+    there: Ledger, server: str, charge: Callable[..., Charge]
+) -> None:
+    page = (ROOT / "docs" / "privacy-ledger.md").read_text()
+    with there.store.engine.begin() as connection:
+        for statement in ["CREATE ROLE service LOGIN;", *re.findall(r"^GRANT .*?;", page, flags=re.MULTILINE)]:
+            connection.execute(text(statement))
+    service = Ledger.open(server.replace("flockcast@", "service@"), clock=there._clock)
+    service.reserve(charge("run"))
+    assert service.verify().holds
+    for statement in ("DELETE FROM ledger_entries", "ALTER TABLE ledger_entries DISABLE TRIGGER ALL"):
+        with pytest.raises(DatabaseError, match="permission|owner"), service.store.engine.begin() as connection:
+            connection.execute(text(statement))
 
 
 def test_processes_that_race_on_postgresql_never_overrun_a_budget(
