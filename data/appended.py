@@ -1,4 +1,4 @@
-"""Samples of a series, and others beside them that no series holds."""
+"""Samples of a series with others beside them that no series holds, and blanked ones."""
 
 from dataclasses import replace
 
@@ -40,3 +40,9 @@ class Appended(WindowSampler):
         if edges is not None:
             edges = torch.cat([edges, edges.new_zeros(len(more.x), *edges.shape[1:])])
         return rows_of(Batch(**both, edges=edges), order)
+
+
+def blank(batch: Batch, gone: Tensor) -> Batch:
+    """A batch whose samples at `gone` [B] have no value and no target left; what is known beforehand stays."""
+    kept = ~gone.to(batch.x.device)[:, None, None, None]
+    return replace(batch, x=batch.x * kept, mask=batch.mask & kept, y=batch.y * kept, y_mask=batch.y_mask & kept)

@@ -64,11 +64,13 @@ def fit_privately(
     ledger: Ledger | None = None,
     randomness: Randomness | None = None,
     extra: Batch | None = None,
+    run_id: str | None = None,
     say: Say = print,
 ) -> Fitted:
     """Train `spec.model` as `spec.privacy` promises, or give back what an equal run has left in `folder`.
 
     `extra` are windows beside those of the data, for audits, each drawn as any other; nothing of such a run is re-used.
+    Its `run_id` in the ledger is then fixed beforehand, for an audit is designed before its run starts.
     Raises SpecError for what can't be promised, BudgetRefused where the ledger refuses, PrivacyError where what was
     done is not what was promised; the first two before anything is spent.
     """
@@ -83,7 +85,8 @@ def fit_privately(
         return _stored(network, place, key)
     plan = plan_training(spec, prepared, ranges)
     run = PrivateRun(spec, prepared, ranges, plan, network, randomness or SystemRandomness(), extra)
-    return run.to_the_end(ledger or Ledger.open(), place, key, say)
+    run_id = run_id or f"{spec.name}-{key}-{secrets.token_hex(4)}"
+    return run.to_the_end(ledger or Ledger.open(), run_id, place, key, say)
 
 
 def private_key(spec: Spec, prepared: Prepared, ranges: Ranges) -> str:
@@ -119,9 +122,8 @@ class PrivateRun:
             losses, self.optimizer, self.plan.mechanism, self.way, self.randomness, expected=self.plan.sampler.expected
         )
 
-    def to_the_end(self, ledger: Ledger, place: Path, key: str, say: Say) -> Fitted:
+    def to_the_end(self, ledger: Ledger, run_id: str, place: Path, key: str, say: Say) -> Fitted:
         """Reserve, train, prove, commit and publish, in the order in which a kill never hides a spend."""
-        run_id = f"{self.spec.name}-{key}-{secrets.token_hex(4)}"
         charge = charge_of(self.spec, self.prepared, self.ranges, self.plan, run_id=run_id, randomness=self.randomness)
         ledger.reserve(charge)
         ledger.start(run_id, sources=charge.sources)

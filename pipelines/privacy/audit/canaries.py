@@ -10,7 +10,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from data.appended import rows_of
+from data.appended import blank
 from data.windows import Batch
 from models.forecaster import Scaler
 
@@ -45,9 +45,12 @@ def window_canaries(count: int, *, scaler: Scaler, calendar: Tensor, window: int
     )
 
 
-def those_in(canaries: Batch, included: Coins) -> Batch:
-    """The canaries that are in."""
-    return rows_of(canaries, torch.from_numpy(np.flatnonzero(included)))
+def blanked(canaries: Batch, included: Coins) -> Batch:
+    """All canaries, those that are out without a value or a target: the neighbouring data of "zero out".
+
+    So the number of samples, which steps are divided by, does not tell who is in.
+    """
+    return blank(canaries, torch.from_numpy(~included))
 
 
 def canary_hash(*parts: npt.NDArray | Tensor) -> str:

@@ -109,6 +109,13 @@ class Outcome:
         return self.design.ceiling
 
     @property
+    def correct(self) -> int:
+        """Right guesses, of both worlds together where there are two."""
+        if isinstance(self.design, TwoWorldDesign):
+            return self.evidence["true_positives"] + self.design.trials - self.evidence["false_positives"]
+        return self.evidence["correct"]
+
+    @property
     def verdict(self) -> Verdict:
         claim = float("inf") if self.claim is None else self.claim
         return verdict(self.bound, claim, ceiling=self.ceiling)

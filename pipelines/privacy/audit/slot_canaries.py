@@ -1,4 +1,4 @@
-"""Slot canaries: spikes in real time slots, so far apart that no window holds two of them.
+"""Slot canaries: spikes in a copy of the series, so far apart that no window holds two of them.
 
 They audit the promise about a slot, which is in many windows: a training whose epsilon is that of one window fails.
 """
@@ -10,8 +10,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from data.windows import Series
-from pipelines.privacy.audit.canaries import Coins
+from data.windows import Batch, Series, WindowSampler
 
 HEIGHT = 3.0  # standard deviations up or down
 
@@ -31,8 +30,7 @@ def slot_canaries(
 
     Slots are at least twice a whole sample (window + horizon) apart. Raises ValueError where so many don't fit.
     """
-    apart = 2 * (window + horizon)
-    fits = (last - first - 1) // apart + 1
+    apart, fits = 2 * (window + horizon), fitting(first=first, last=last, window=window, horizon=horizon)
     if count > fits:
         raise ValueError(f"{count} slots {apart} steps apart don't fit in {last - first} steps; take at most {fits}")
     rng = np.random.default_rng([seed, 0])
@@ -42,11 +40,15 @@ def slot_canaries(
     return SlotCanaries(slots, series.values[torch.from_numpy(slots)] + sign * HEIGHT * std)
 
 
-def spiked(series: Series, canaries: SlotCanaries, included: Coins) -> Series:
-    """The series with the canaries that are in."""
+def fitting(*, first: int, last: int, window: int, horizon: int) -> int:
+    """How many slots of [first, last) may be so far apart."""
+    return (last - first - 1) // (2 * (window + horizon)) + 1
+
+
+def spiked(series: Series, canaries: SlotCanaries) -> Series:
+    """The series with all spikes."""
     values = series.values.clone()
-    rows = torch.from_numpy(canaries.slots[included])
-    values[rows] = canaries.values[torch.from_numpy(np.flatnonzero(included))]
+    values[torch.from_numpy(canaries.slots)] = canaries.values
     return replace(series, values=values)
 
 
@@ -54,3 +56,18 @@ def windows_with(canaries: SlotCanaries, starts: Tensor, *, window: int, horizon
     """Which samples [S] that begin at `starts` hold which canary [m, S]."""
     offset = torch.from_numpy(canaries.slots)[:, None] - starts[None]
     return (offset >= 0) & (offset < window + horizon)
+
+
+def samples_with(
+    series: Series, canaries: SlotCanaries, *, steps: int, window: int, horizon: int
+) -> tuple[Batch, npt.NDArray[np.int64], npt.NDArray[np.bool_]]:
+    """The samples of the first `steps` of the series, spikes in it, that hold one; whose each is, and whether it is a
+    target there: [S, ...], [S], [S]. A slot that is out is one whose samples are all blanked.
+    """
+    starts = torch.arange(steps - window - horizon + 1)
+    holds = windows_with(canaries, starts, window=window, horizon=horizon)
+    rows = holds.any(dim=0).nonzero()[:, 0]
+    owner = holds[:, rows].int().argmax(dim=0).numpy()
+    is_target = canaries.slots[owner] >= (starts[rows] + window).numpy()
+    sampler = WindowSampler(spiked(series, canaries), starts[rows], window=window, horizon=horizon)
+    return sampler.take(slice(None)), owner, is_target

@@ -34,6 +34,7 @@ def user_canaries(
     trips_per_unit: int,
     trips_per_cell: int,
     seed: int,
+    excess: int = EXCESS,
     minutes: float = 1.0,
 ) -> UserCanaries:
     """`count` persons, each in one of the `units` (a day, a week, ...), given as the starts of its steps.
@@ -57,7 +58,7 @@ def user_canaries(
         unit = rng.integers(len(units))
         own = rng.choice(len(units[unit]) * pairs, wanted, replace=False)
         cells[i] = first[unit] * pairs + own
-    return UserCanaries(cells, _trips(cells, steps, zones, each=EXCESS * trips_per_cell, minutes=minutes))
+    return UserCanaries(cells, _trips(cells, steps, zones, each=excess * trips_per_cell, minutes=minutes))
 
 
 def _trips(
@@ -65,7 +66,7 @@ def _trips(
 ) -> pl.DataFrame:
     step, source, target = np.unravel_index(np.repeat(cells.ravel(), each), (len(steps), len(zones), len(zones)))
     person = np.repeat(np.arange(len(cells)), cells.shape[1] * each)
-    late = np.tile(np.arange(each), cells.size)  # microseconds: no two of a person's trips are the same row
+    late = np.arange(len(person)) % 50_000_000  # microseconds: no two rows are the same, which would be duplicates
     start = [steps[s] + timedelta(microseconds=int(m)) for s, m in zip(step, late, strict=True)]
     return pl.DataFrame(
         {

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from pipelines.privacy.audit.bound import correct_guesses
 from pipelines.privacy.audit.design import Design, Outcome, hash_of_seed, judge
+from pipelines.privacy.mechanisms import Unit
 
 NoisedSum = Callable[[Tensor], Tensor]  # per-sample gradients [B, m] -> clipped, summed and noised [m]; B may be 0
 EXCESS = 10.0  # a canary's gradient is so many clipping norms long: a step that does not clip shows
@@ -31,37 +32,58 @@ def audit_step(
     steps: int,
     canaries: int = 1000,
     guesses: int = 200,
+    windows_per_unit: int = 1,
     seed: int,
 ) -> Outcome:
     """Whether `steps` calls of `noised_sum` refute the `claim`ed epsilon of one sample at `delta`.
 
+    With `windows_per_unit` above 1 the claim is about a slot, which is in so many samples, each drawn by itself.
     `noised_sum` must not divide by the batch size. The seed draws coins and samples only, not the step's noise.
     """
-    design = Design(
-        unit="window",
+    unit: Unit = "window" if windows_per_unit == 1 else "slot"
+    design = step_design(unit=unit, canaries=canaries, guesses=guesses, delta=delta, seed=seed)
+    included, scores = step_scores(
+        noised_sum,
+        canaries=canaries,
+        max_grad_norm=max_grad_norm,
+        sample_rate=sample_rate,
+        steps=steps,
+        windows_per_unit=windows_per_unit,
+        seed=seed,
+    )
+    return judge(design, correct_guesses(scores, included, r=guesses), claim=claim)
+
+
+def step_design(*, unit: Unit, canaries: int, guesses: int, delta: float, seed: int) -> Design:
+    return Design(
+        unit=unit,
         canaries=canaries,
         guesses=guesses,
         delta=delta,
         score="sum over all steps of the canary's own coordinate of the noised sum",
         seed_hash=hash_of_seed(seed),
-        canary_hash=hash_of_seed(canaries),  # a canary is its coordinate's number
+        canary_hash=hash_of_seed(seed),  # a canary is its coordinate's number
         kind="white-box",
     )
-    included, scores = step_scores(
-        noised_sum, canaries=canaries, max_grad_norm=max_grad_norm, sample_rate=sample_rate, steps=steps, seed=seed
-    )
-    return judge(design, correct_guesses(scores, included, r=guesses), claim=claim)
 
 
 def step_scores(
-    noised_sum: NoisedSum, *, canaries: int, max_grad_norm: float, sample_rate: float, steps: int, seed: int
+    noised_sum: NoisedSum,
+    *,
+    canaries: int,
+    max_grad_norm: float,
+    sample_rate: float,
+    steps: int,
+    windows_per_unit: int = 1,
+    seed: int,
 ) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.float64]]:
     """Which canaries were in and the score of each: [m], [m]."""
     rng = np.random.default_rng(seed)
     included = rng.random(canaries) < 0.5
     total = torch.zeros(canaries, dtype=torch.float64)
     for _ in range(steps):
-        sampled = np.flatnonzero(included & (rng.random(canaries) < sample_rate))
+        drawn = included * rng.binomial(windows_per_unit, sample_rate, canaries)  # samples of each canary
+        sampled = np.repeat(np.arange(canaries), drawn)
         gradients = torch.zeros(len(sampled), canaries)  # [B, m]
         gradients[torch.arange(len(sampled)), torch.from_numpy(sampled)] = EXCESS * max_grad_norm
         total += noised_sum(gradients).detach().double()

@@ -41,5 +41,6 @@ def train_unprotected(spec: Spec, prepared: Prepared, extra: Batch, *, say: Call
     torch.manual_seed(training.seed)
     network = new_network(prepared, spec.model, prepared.ranges.train_end)
     with tempfile.TemporaryDirectory() as scratch:
-        Run(prepared, network, spec.model, training, prepared.ranges, Path(scratch), say, extra).to_the_end("control")
+        run = Run(prepared, network, spec.model, training, prepared.ranges, Path(scratch), say, extra)
+        run.to_the_end("audit")
     return network

@@ -12,9 +12,10 @@ from pipelines.privacy import accounting, renyi
 from pipelines.privacy.claim import Claim
 from pipelines.privacy.ledger import cost
 from pipelines.privacy.ledger.account import Account
+from pipelines.privacy.ledger.case import Case
 from pipelines.privacy.ledger.ledger import Ledger
 from pipelines.privacy.ledger.records import Charge, Policy
-from pipelines.privacy.ledger.refusals import Case, first_refusal
+from pipelines.privacy.ledger.refusals import first_refusal
 from pipelines.privacy.mechanisms import GaussianRelease, GeometricRelease
 from pipelines.privacy.release.domain import Domain
 from pipelines.privacy.release.drawing import Release

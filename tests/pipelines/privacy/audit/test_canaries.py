@@ -6,8 +6,8 @@ import torch
 
 from data.windows import Series
 from models.forecaster import Scaler
-from pipelines.privacy.audit.canaries import REACH, canary_hash, flip_coins, those_in, window_canaries
-from pipelines.privacy.audit.slot_canaries import HEIGHT, slot_canaries, spiked, windows_with
+from pipelines.privacy.audit.canaries import REACH, blanked, canary_hash, flip_coins, window_canaries
+from pipelines.privacy.audit.slot_canaries import HEIGHT, samples_with, slot_canaries, spiked, windows_with
 
 NODES, STEPS, WINDOW, HORIZON = 3, 400, 6, 2
 
@@ -50,10 +50,14 @@ def test_a_seed_gives_the_same_canaries_and_other_coins_than_contexts(scaler, se
     assert not (flip_coins(200, seed=1) == flip_coins(200, seed=2)).all()
 
 
-def test_those_in_are_the_coins_choice(scaler, series):
+def test_blanked_canaries_keep_their_number_and_lose_values_and_targets(scaler, series):
     batch = _windows(scaler, series, count=6)
     coins = np.array([True, False, False, True, True, False])
-    torch.testing.assert_close(those_in(batch, coins).y, batch.y[[0, 3, 4]])
+    left = blanked(batch, coins)
+    assert len(left.x) == 6
+    torch.testing.assert_close(left.x[[0, 3, 4]], batch.x[[0, 3, 4]])
+    for part in (left.x, left.mask, left.y, left.y_mask):
+        assert not part[[1, 2, 5]].any()
 
 
 @pytest.mark.parametrize("count", [1, 10, 25])
@@ -69,13 +73,27 @@ def test_spikes_are_so_far_apart_that_no_window_holds_two(series, count):
     assert (holds.sum(dim=1)[torch.from_numpy(inner)] == WINDOW + HORIZON).all()
 
 
-def test_only_the_spikes_that_are_in_change_the_series(series):
+def test_spikes_change_their_slots_alone(series):
     std = torch.full((NODES, 1), 2.0, dtype=torch.float64)
     found = slot_canaries(10, series, std=std, first=50, last=350, window=WINDOW, horizon=HORIZON, seed=3)
+    change = (spiked(series, found).values - series.values).abs()
+    torch.testing.assert_close(change[found.slots], torch.full_like(change[:10], HEIGHT * 2.0))
+    assert np.flatnonzero(change.sum(dim=(1, 2)).numpy()).tolist() == found.slots.tolist()
+
+
+def test_the_samples_of_a_slot_are_all_that_hold_it_and_are_told_apart_by_whether_it_is_a_target(series):
+    std = torch.full((NODES, 1), 2.0, dtype=torch.float64)
+    lengths = {"window": WINDOW, "horizon": HORIZON}
+    found = slot_canaries(10, series, std=std, first=50, last=350, seed=3, **lengths)
+    batch, owner, is_target = samples_with(series, found, steps=400, **lengths)
+    assert np.bincount(owner).tolist() == [WINDOW + HORIZON] * 10
+    assert np.bincount(owner, weights=is_target).tolist() == [HORIZON] * 10
+    spike = found.values[owner][:, None]  # [S, 1, N, F]
+    assert ((batch.y == spike).all(dim=(2, 3)).any(dim=1).numpy() == is_target).all()
+    assert ((batch.x == spike).all(dim=(2, 3)).any(dim=1).numpy() == ~is_target).all()
     coins = np.arange(10) % 2 == 0
-    change = (spiked(series, found, coins).values - series.values).abs()
-    torch.testing.assert_close(change[found.slots[coins]], torch.full_like(change[:5], HEIGHT * 2.0))
-    assert np.flatnonzero(change.sum(dim=(1, 2)).numpy()).tolist() == found.slots[coins].tolist()
+    left = blanked(batch, coins[owner])
+    assert (left.y_mask.any(dim=(1, 2, 3)).numpy() == coins[owner]).all()
 
 
 def test_more_spikes_than_fit_are_refused(series):

@@ -5,7 +5,9 @@ import pytest
 import torch
 from torch import Tensor
 
+from pipelines.privacy.accounting import epsilon
 from pipelines.privacy.audit.white_box import EXCESS, NoisedSum, audit_step, step_scores
+from pipelines.privacy.mechanisms import PrivateTraining
 
 CLIP, RATE, STEPS = 0.1, 0.082, 486
 CLAIMS = {4.0: 2.10, 8.0: 0.97}  # noise multiplier: window epsilon at delta 1e-6 for RATE and STEPS
@@ -44,6 +46,18 @@ def test_a_quarter_of_the_noise_is_caught(sigma, seed):
 def test_a_step_that_does_not_clip_is_caught():
     outcome = _audit(private_step(noise_multiplier=4.0, clips=False), claim=CLAIMS[4.0])
     assert outcome.verdict == "violated"
+
+
+def test_the_epsilon_of_a_window_shown_as_that_of_a_slot_is_caught_and_the_slots_own_is_not():
+    """A slot is in 7 windows: at noise multiplier 8 its epsilon is 8.5, not 0.97."""
+    step = {"delta": 1e-6, "max_grad_norm": CLIP, "sample_rate": RATE, "steps": STEPS, "windows_per_unit": 7, "seed": 3}
+    shown = audit_step(private_step(noise_multiplier=8.0), claim=CLAIMS[8.0], **step)
+    assert shown.design.unit == "slot"
+    assert shown.verdict == "violated"
+    mechanism = PrivateTraining(8.0, RATE, STEPS, CLIP, group_size=7)
+    own = epsilon([mechanism], delta=1e-6)
+    assert own > 8
+    assert audit_step(private_step(noise_multiplier=8.0), claim=own, **step).verdict != "violated"
 
 
 def test_the_scores_have_the_mean_and_variance_of_the_theory():
