@@ -54,9 +54,9 @@ def generator_in_words(mechanism: Mechanism) -> str:
             "noise are whole numbers, so attacks on the rounding of floating-point noise have nothing to read."
         )
     return (
-        "A torch generator drew sampling and noise; it is seeded from the operating system for each run, and the seed "
-        "is not kept. The noise is floating point: the accounting is of real numbers, and attacks that read the "
-        "rounding of such noise are known. They need the noised gradients or weights bit by bit."
+        "The operating system's cryptographic generator, read anew for every draw, made sampling and noise (Box and "
+        "Muller, double precision); nothing of it is kept. The noise is floating point while the accounting is of real "
+        "numbers: attacks that read the rounding of such noise are known, and nothing here defends against them."
     )
 
 
@@ -127,6 +127,6 @@ def audit_in_words(tags: Mapping[str, str]) -> str:
     verdict = tags.get("audit.verdict")
     if verdict is None:
         return "Not audited yet."
-    found = tags.get("audit.bound")
-    bound = f" Its lower bound, of the same unit and delta as the claim, is {found}." if found else ""
+    found, delta = tags.get("audit.bound"), tags.get("audit.delta", "that of the claim")
+    bound = f" Its lower bound, of the same unit as the claim and at delta = {delta}, is {found}." if found else ""
     return f"Verdict: {verdict}; {VERDICTS.get(verdict, 'see the audit')}.{bound}"

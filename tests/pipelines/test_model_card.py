@@ -55,7 +55,7 @@ def test_the_card_of_a_private_training_says_that_forecasts_and_scores_are_raw(
         "each reads the newest raw counts",
         "they were computed on raw counts",
         "both are in many training windows",
-        "seeded from the operating system",
+        "operating system's cryptographic generator",
         "The noise is floating point",
         "for the house alone",
     ):
@@ -76,9 +76,10 @@ def test_an_audit_after_the_registration_is_in_the_card_of_today(private: Make, 
     store = client()
     store.set_model_version_tag("tiny", world.registered.version, "audit.verdict", "violated")
     store.set_model_version_tag("tiny", world.registered.version, "audit.bound", "3.2")
+    store.set_model_version_tag("tiny", world.registered.version, "audit.delta", "1e-06")
     card = registered_card("tiny")
     assert "Verdict: violated; the attack got more out of the model than the claim allows" in card
-    assert "of the same unit and delta as the claim, is 3.2" in card
+    assert "of the same unit as the claim and at delta = 1e-06, is 3.2" in card
 
 
 def test_an_audit_that_found_nothing_is_not_told_as_a_proof() -> None:
