@@ -84,9 +84,10 @@ def yardstick_rows(result: AnyBacktest) -> list[Row]:
 
 def result_page(registered: Registered, found: AnyForecast, report: Path, forecast: Path) -> str:
     """Paths, not links: a browser does not follow a link from a server's page to a file of this machine."""
+    marked = f", {found.mark.text}. {found.mark.claim}" if found.mark else ""
     return (
         f"**{registered.name} version {registered.version}**, {registered.reason}\n\n"
         f"Forecast of {found.model} version {found.version} from {found.known_until}: "
-        f"`{forecast}`\n\n"
+        f"`{forecast}`{marked}\n\n"
         f"Report: `{report}`, also beside the MLflow run `{registered.run_id}`\n"
     )

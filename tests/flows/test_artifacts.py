@@ -44,7 +44,18 @@ def test_results_say_where_the_report_and_the_forecast_are():
     assert "**tiny version 3**, challenger: not better than version 2" in page
     assert "gru version 2 from 2024-03-20T23:00:00+00:00" in page
     assert "`/runs/a b/report.html`, also beside the MLflow run `abc`" in page
-    assert "`/runs/a b/forecast.parquet`" in page
+    assert "`/runs/a b/forecast.parquet`\n" in page
+
+
+def test_the_forecast_of_a_private_model_is_marked_there_too():
+    from pipelines.privacy.serving import RAW, Mark
+    from pipelines.results import Forecast, Registered
+
+    registered = Registered("tiny", "3", "champion", "abc", "sqlite:///x", "champion: the first")
+    mark = Mark("raw", RAW, "Protects one training window")
+    found = Forecast("gru", "3", pd.Timestamp("2024-03-20 23:00", tz="UTC"), pl.DataFrame(), mark)
+    page = result_page(registered, found, Path("/runs/report.html"), Path("/runs/forecast.parquet"))
+    assert "`/runs/forecast.parquet`, contains today's raw counts. Protects one training window\n" in page
 
 
 def test_keys_are_what_prefect_takes():
