@@ -2,6 +2,7 @@
 
 import os
 import tempfile
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -280,12 +281,14 @@ def _log_model(spec: Spec, prepared: Prepared, evaluated: Evaluated, protection:
     import mlflow
 
     config = describe_artefact(spec, prepared, evaluated, protection)
-    with tempfile.TemporaryDirectory() as scratch:
+    with tempfile.TemporaryDirectory() as scratch, warnings.catch_warnings():
         folder = Path(scratch) / "forecaster"
         save_artefact(folder, config, evaluated)
         # MLflow would keep and try it: a table of observations has no flows, and a private model refuses it
         has_example = not evaluated.fitted.network.edge_steps and protection is None
         example = newest_window(prepared) if has_example else None
+        # and it would tell a person to give one
+        warnings.filterwarnings("ignore", message=".*An input example was not provided", category=UserWarning)
         return mlflow.pyfunc.log_model(
             name="model",
             python_model=str(MODEL_CODE),

@@ -49,3 +49,10 @@ def test_the_report_compares_the_versions_that_the_registry_has(private: Make, r
     ]
     rmse = world.trained.evaluated.backtest.total("gru", "rmse")
     assert [point.rmse for point in found] == pytest.approx([rmse] * 3, rel=1e-5)
+
+
+def test_a_private_model_is_registered_without_a_warning_that_asks_for_its_data(
+    private: Make, released: Protection, recwarn: pytest.WarningsRecorder
+) -> None:
+    private(released)
+    assert not [warning for warning in recwarn if "input example" in str(warning.message)]

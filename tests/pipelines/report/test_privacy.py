@@ -68,6 +68,7 @@ def test_a_model_of_a_release_has_its_promise_its_limits_its_charts_and_its_ledg
         f"{released.claim.sentence}.",
         "integer Gaussian noise of standard deviation 29.3",
         "All errors on this page are judged by released counts.",
+        "The truth is that of the released counts, with their noise.",
         "One person's data of 7 days",
         "a person is in one zone at a time",
         f"entry 7, run release-1, hash {'ab' * 32}",
@@ -86,6 +87,7 @@ def test_a_page_with_raw_counts_says_so_before_anything_is_drawn(
     assert warning < page.text.index("Forecast against truth")
     assert f"{dp_sgd.claim.sentence}." in page.text
     assert "judged by raw counts" in page.text
+    assert "The truth is that of the raw counts." in page.text
     assert "judged by released counts" not in page.text
     assert "chart-loudness" not in page.ids, "raw counts have no noise"
 
