@@ -6,6 +6,8 @@ import polars as pl
 
 from data.dataset import Manifest, Release
 from flows.artifacts import key, quality_rows, result_page, yardstick_rows
+from pipelines.privacy.claim import Claim, Protection
+from pipelines.privacy.mechanisms import GeometricRelease
 
 
 def test_every_row_of_the_source_is_accounted_for_by_reason():
