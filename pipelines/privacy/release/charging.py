@@ -20,7 +20,6 @@ from pipelines.privacy.mechanisms import GaussianRelease, GeometricRelease
 from pipelines.privacy.release.domain import Domain
 from pipelines.privacy.release.drawing import Release
 from pipelines.sources import Sources
-from pipelines.spec import TripData
 
 RELATION = "add or remove"
 FINENESS = 1.002  # steps in which a budget that suffices is looked for
@@ -81,8 +80,10 @@ class Draw:
     @property
     def _bound(self) -> dict[str, str]:
         privacy = self.domain.privacy
-        if not isinstance(self.domain.spec.data, TripData):
-            return {"kind": "vouched" if self.domain.counts == "series" else "trip", "nested": str(privacy.nested)}
+        if self.domain.counts == "series":
+            return {"kind": "vouched", "nodes_at_a_time": str(self.domain.nested)}
+        if privacy.unit == "trip":
+            return {"kind": "each trip by itself"}
         k, c = privacy.trips_per_unit or 1, privacy.trips_per_cell
         return {"kind": "keyed hash", "trips_per_unit": str(k), "trips_per_cell": str(min(k, c))}
 
@@ -90,8 +91,8 @@ class Draw:
 def assumptions(domain: Domain) -> tuple[str, ...]:
     privacy = domain.privacy
     if domain.counts == "series":
-        nodes = "one node" if privacy.nested == 1 and not privacy.sums else "no more nodes than nested ones"
-        return (f"a person is in {nodes} at a time and counts once a step",)
+        most = "one node" if domain.nested == 1 else f"{domain.nested} nodes"
+        return (f"a person is in {most} at most at a time and counts once a step",)
     return (f"a person has one id in column {privacy.person!r}",) if privacy.person else ()
 
 

@@ -69,12 +69,7 @@ def of_registry(registered, protection: Protection) -> None:
 
 
 def _artifact(registered, path: str) -> str:
-    import mlflow
-
-    file = mlflow.artifacts.download_artifacts(
-        run_id=registered.run_id, artifact_path=path, tracking_uri=registered.tracking_uri
-    )
-    return Path(file).read_text()
+    return Path(client().download_artifacts(registered.run_id, path)).read_text()
 
 
 def of_report(page) -> None:
