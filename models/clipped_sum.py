@@ -142,11 +142,13 @@ def _sums(taps: Sequence[Tap], deltas: Sequence[Tensor], factors: Tensor) -> dic
         def kept(part: Tensor, f: Tensor = f) -> Tensor:
             return part if every else torch.where(f > 0, part, 0.0)  # 0 times infinity is no zero
 
-        rows = kept(d).flatten(0, 1).mT  # [O, K * B]
-        for weight, bias, x in tap.maps:
-            sums[weight] = rows @ (kept(x) * f).flatten(0, 1)
-            if bias is not None:
-                sums[bias] = rows @ f.flatten()
+        scaled = torch.cat([*(kept(each.inputs) for each in tap.maps), torch.ones_like(f)], dim=-1) * f
+        found = kept(d).flatten(0, 1).mT @ scaled.flatten(0, 1)  # [O, the inputs of all maps and 1 for the biases]
+        *of_weights, of_bias = found.split([*(each.inputs.shape[-1] for each in tap.maps), 1], dim=1)
+        for each, of_weight in zip(tap.maps, of_weights, strict=True):
+            sums[each.weight] = of_weight
+            if each.bias is not None:
+                sums[each.bias] = of_bias[:, 0]
     return sums
 
 
