@@ -22,7 +22,8 @@ from models.per_sample_norm import squared_norms
 from models.tapped_layers import LinearMap, linear, recurrence
 from models.written_out import written_out
 
-CHUNK = 16  # samples whose gradients stand in memory at a time
+MOST_AT_ONCE = 64  # samples whose gradients stand in memory at a time,
+VALUES_AT_ONCE = 2**24  # or fewer, so that they take 64 MB
 
 
 @dataclass(frozen=True)
@@ -64,7 +65,7 @@ def looped_sum(losses: nn.Module, batch: Sequence[Tensor], max_grad_norm: float)
 
 
 def vmapped_sum(losses: nn.Module, batch: Sequence[Tensor], max_grad_norm: float) -> ClippedSum:
-    """Gradients of `CHUNK` samples at a time. Raises RuntimeError where the network branches on values."""
+    """Gradients of some samples at a time. Raises RuntimeError where the network branches on values."""
     weights = {name: p.detach() for name, p in trainable(losses).items()}
 
     def loss(weights: dict[str, Tensor], *sample: Tensor) -> Tensor:
@@ -73,8 +74,9 @@ def vmapped_sum(losses: nn.Module, batch: Sequence[Tensor], max_grad_norm: float
     each = vmap(grad(loss), in_dims=(None, *[0] * len(batch)), randomness="different")
     found = nothing(list(weights.values()))
     with written_out(losses), sdpa_kernel(SDPBackend.MATH):  # fused attention has no rule for vmap
-        for first in range(0, len(batch[0]), CHUNK):
-            gradients = each(weights, *(part[first : first + CHUNK] for part in batch))
+        size = max(1, min(MOST_AT_ONCE, VALUES_AT_ONCE // max(1, sum(p.numel() for p in weights.values()))))
+        for first in range(0, len(batch[0]), size):
+            gradients = each(weights, *(part[first : first + size] for part in batch))
             found = _with(found, [gradients[name] for name in weights], max_grad_norm)
     return found
 
