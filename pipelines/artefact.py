@@ -54,6 +54,11 @@ class Config:
     protection: dict[str, Any] | None = None  # what it promises to the people in its data, and where the ledger has it
 
     @property
+    def promised(self) -> Protection | None:
+        """Of a private model what it promises."""
+        return None if self.protection is None else Protection.from_json(json.dumps(self.protection))
+
+    @property
     def label(self) -> str:
         """What a table calls the model."""
         return TypeAdapter[Model](Model).validate_python(self.model).label

@@ -19,6 +19,8 @@ from pipelines.evaluate import Evaluated, backtest, describe_series
 from pipelines.explain import explain, weight_course
 from pipelines.predict import QUANTILES, Predictor
 from pipelines.prepare import Prepared, prepare
+from pipelines.privacy.access import Access, log_access, user
+from pipelines.privacy.serving import check_export, mark_of
 from pipelines.register import attach_report, find_registered, register
 from pipelines.registry import champion, client, fetch_forecaster, newest_leaky, require_kind
 from pipelines.report import write_report
@@ -128,16 +130,26 @@ def forecast(
     """
     load = load_leaky if spec.model.leaky else load_champion
     predictor, version = load(spec.registered_name, uri=spec.registry.tracking_uri)
+    mark = mark_of(
+        predictor.protection, stored=dataset.manifest, sent=False, raw_input=False, name=spec.registered_name
+    )
     frame = predictor.forecast_panel(
         predictor.stored(dataset), flows=dataset.links, horizon=horizon, nodes=nodes, quantiles=quantiles
     )
     cutoff = pd.Timestamp(dataset.panel.index[-1])
-    return Forecast(model=predictor.config.label, version=version, cutoff=cutoff, frame=frame)
+    if mark is not None and not mark.is_exportable:
+        log_access(Access(user(), "command", spec.registered_name, version, cutoff.isoformat(), mark.text))
+    return Forecast(model=predictor.config.label, version=version, cutoff=cutoff, frame=frame, mark=mark)
 
 
-def save_forecast(found: "Forecast | GraphForecast", path: Path) -> Path:
-    """As Parquet, whole or not at all."""
-    write_whole(path, found.frame.write_parquet)
+def save_forecast(found: "Forecast | GraphForecast", path: Path, *, internal: bool = False) -> Path:
+    """As Parquet, whole or not at all, with the mark of a private model in its metadata.
+
+    Raises ServingRefused where it contains raw counts and would leave FLOCKCAST_HOME, unless the file is `internal`.
+    """
+    mark = found.mark
+    check_export(mark, path, internal=internal)
+    write_whole(path, lambda file: found.frame.write_parquet(file, metadata=mark.metadata if mark else None))
     return path
 
 

@@ -729,7 +729,7 @@ class Spec(Experiment):
 
     @model_validator(mode="after")
     def privacy_is_carried_out(self) -> Self:
-        """A promise that the data can't support is refused."""
+        """A promise that no step keeps is refused, and one that the data can't support."""
         if isinstance(self.privacy, ReleasePrivacy):
             from pipelines.privacy.claimable import require_claimable  # which is made of the tables above
 

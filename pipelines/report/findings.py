@@ -243,7 +243,10 @@ def of_rows(manifest: Manifest | SnapshotManifest) -> str:
 def of_training(history: History) -> str:
     seconds = float(history.epochs["seconds"].sum())
     took = f"{seconds / 60:.1f} minutes" if seconds >= 90 else f"{seconds:.0f} seconds"
+    course = f"{plural(history.parameters, 'parameter')}, trained for {took} on {history.device}. "
+    if not history.has_losses:
+        return f"{course}The weights are those of the last private step."
     return (
-        f"{plural(history.parameters, 'parameter')}, trained for {took} on {history.device}. "
-        f"The weights are those of epoch {history.best_epoch + 1}; training ended with epoch {len(history.epochs)}."
+        f"{course}The weights are those of epoch {history.best_epoch + 1}; training ended with epoch "
+        f"{len(history.epochs)}."
     )

@@ -128,7 +128,7 @@ def _figures(run: Run) -> dict[str, Figure]:
         if any(rejected.values())
         else None,
         figures.observed_figure(run.dataset.panel),
-        figures.training_figure(run.history),
+        figures.training_figure(run.history) if run.history.has_losses else None,
         weight_figure(run.weights.norms, run.weights.names) if run.weights else None,
     ]
     return {figure.name: figure for figure in drawn if figure is not None}
