@@ -52,7 +52,7 @@ def test_an_audit_that_refutes_nothing_says_so_and_ends_well(run, release):
     assert "two-world" in out
     assert "one-run" in out
     assert out.count("Does not refute the claim of epsilon 1 (of one person's day, delta = 1e-06)") == 2
-    assert "holds with 95% confidence" in out
+    assert out.count("holds with 95 % confidence (with the 2 bounds of this audit together)") == 2
     assert "tagged: no version: none was trained by this very spec" in out
 
 
