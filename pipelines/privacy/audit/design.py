@@ -1,6 +1,6 @@
 """What of an audit is fixed before anything is trained, and what came out.
 
-The number of guesses is part of the design: taking the best of five raises the false alarms from 5 to 13 in a hundred,
+The number of guesses is part of the design: taking the best of five raises the false alarms from 4 to 13 in a hundred,
 so whoever wants to look at several says so, and the chance of a false alarm is divided among them.
 """
 
