@@ -9,6 +9,7 @@ from typing import Annotated, Literal, Optional
 
 import typer
 
+from flows.cli_audit import audit
 from flows.cli_budget import app as budget_app
 from flows.cli_synthetic import app as synthetic_app
 from pipelines.settings import apply_environment
@@ -35,6 +36,7 @@ models_app = typer.Typer(
 app.add_typer(models_app, name="models", invoke_without_command=True, rich_help_panel="Serving")
 app.add_typer(synthetic_app, name="synthetic", rich_help_panel="Experiments")
 app.add_typer(budget_app, name="budget", rich_help_panel="Privacy")
+app.command(rich_help_panel="Privacy")(audit)
 
 STOPPED = "stopped; what was trained so far is kept, and the same command goes on from there"
 FREE_SPACE = "; free some space, or choose another FLOCKCAST_HOME"

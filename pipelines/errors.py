@@ -12,6 +12,7 @@ FlockcastError        anything below
 ├── LedgerError       the privacy ledger can't do that, or does not verify (exit code 1)
 │   └── PolicyError       a budget that makes no sense (exit code 2)
 ├── BudgetRefused     the privacy ledger refuses a run; nothing was spent (exit code 1)
+├── AuditViolated     an audit has refuted a claim of privacy (exit code 1)
 └── Stopped           a person stopped what does not go on where it was (exit code 130)
 
 `data.errors.DataError`, raised by the readers, is the sixth: it knows nothing of this tree (exit code 2).
@@ -84,6 +85,10 @@ class BudgetRefused(FlockcastError):
     def as_json(self) -> str:
         where = {} if self.entry is None else {"seq": str(self.entry.seq), "hash": self.entry.hash}
         return json.dumps({**self.refusal, **where}, sort_keys=True)
+
+
+class AuditViolated(FlockcastError):
+    pass
 
 
 class Stopped(FlockcastError):

@@ -35,7 +35,7 @@ class Audited:
                 guesses=guesses,
                 delta=design.delta,
                 p=design.p,
-                tries=design.tries if isinstance(design, Design) else 1,
+                tries=design.tries,
                 score=design.score,
                 seed_hash=design.seed_hash,
                 canaries_hash=design.canary_hash,

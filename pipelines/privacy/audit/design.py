@@ -1,6 +1,6 @@
 """What of an audit is fixed before anything is trained, and what came out.
 
-The number of guesses is part of the design: taking the best of five raises the false alarms from 5 to 13 in a hundred,
+The number of guesses is part of the design: taking the best of five raises the false alarms from 4 to 13 in a hundred,
 so whoever wants to look at several says so, and the chance of a false alarm is divided among them.
 """
 
@@ -70,23 +70,26 @@ class TwoWorldDesign:
     seed_hash: str
     canary_hash: str
     p: float = 0.05
+    tries: int = 1  # how many bounds will be looked at; p is divided among them
     kind: Literal["two-world"] = "two-world"
 
     def __post_init__(self) -> None:
         if self.trials < 1 or self.rehearsals < 1:
             raise ValueError(f"{self.trials} trials and {self.rehearsals} rehearsals; at least one of each is needed")
-        if not 0 < self.p < 1 or not 0 <= self.delta < 1:
-            raise ValueError(f"p is {self.p} and delta {self.delta}; both lie between 0 and 1")
+        if not 0 < self.p < 1 or not 0 <= self.delta < 1 or self.tries < 1:
+            raise ValueError(
+                f"p is {self.p} and delta {self.delta}; both lie between 0 and 1, and p is tried once or more"
+            )
 
     @property
     def level(self) -> float:
-        return self.p
+        return self.p / self.tries
 
     @property
     def ceiling(self) -> float:
         """The largest epsilon this test could refute."""
         return two_world_bound(
-            trials=self.trials, true_positives=self.trials, false_positives=0, delta=self.delta, p=self.p
+            trials=self.trials, true_positives=self.trials, false_positives=0, delta=self.delta, p=self.level
         )
 
     record = Design.record
@@ -123,8 +126,9 @@ class Outcome:
     @property
     def sentence(self) -> str:
         """For people: what was refuted or not, and what a bound is worth."""
-        sure = f"{1 - self.design.p:.0%}"
+        sure = f"{100 * (1 - self.design.p):g} %"
         held = f"a lower bound of {rounded_down(self.bound)} holds with {sure} confidence"
+        held += f" (with the {self.design.tries} bounds of this audit together)" if self.design.tries > 1 else ""
         whose = f"{UNIT_WORDS[self.design.unit]}, delta = {self.design.delta:.3g}"
         if self.claim is None:
             return f"Nothing is claimed; {held} for epsilon ({whose})."

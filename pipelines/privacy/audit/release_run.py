@@ -150,7 +150,7 @@ def _noise_design(privacy: ReleasePrivacy, seed: int) -> TwoWorldDesign:
         trials=TRIALS,
         rehearsals=REHEARSALS,
         delta=privacy.delta,
-        p=0.05 / BOUNDS,
+        tries=BOUNDS,
         score="released counts of a few cells, weighed by what the unit changes",
         seed_hash=hash_of_seed(seed),
         canary_hash=hash_of_seed(seed),

@@ -39,7 +39,7 @@ def two_worlds(
     hits = int((included(design.trials) > cut).sum())
     alarms = int((excluded(design.trials) > cut).sum())
     found = two_world_bound(
-        trials=design.trials, true_positives=hits, false_positives=alarms, delta=design.delta, p=design.p
+        trials=design.trials, true_positives=hits, false_positives=alarms, delta=design.delta, p=design.level
     )
     evidence = {"true_positives": hits, "false_positives": alarms}
     return Outcome(design, evidence, bound=found, claim=claim)

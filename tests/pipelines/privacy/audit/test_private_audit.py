@@ -13,7 +13,7 @@ from pipelines.privacy.audit.step_run import audit_private_step
 from pipelines.privacy.audit.train_audit import audit_private
 from pipelines.privacy.ledger.records import Policy
 from pipelines.privacy.private_step import NoisedOptimizer
-from pipelines.spec import Spec, parse_spec
+from pipelines.spec import Spec, load_spec, parse_spec
 
 QUIET = {"say": lambda line: None}
 
@@ -116,3 +116,33 @@ def test_the_epsilon_of_a_window_shown_as_that_of_a_slot_is_refused_before_anyth
     with pytest.raises(BudgetRefused) as refused:
         ledger.reserve(charge)
     assert refused.value.reason == "group_size"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("noise", [1.15, 4.0])
+def test_private_training_on_the_paris_counts_is_not_refuted(ledger, noise):
+    """GRU of 64, 40 epochs, m 1000, r 100: the settings whose control is refuted above 2.5."""
+    raw = load_spec("paris-counts").model_dump(mode="json")
+    raw["model"]["name"] = "gru"
+    raw["training"] |= {"epochs": 40, "device": "cpu", "learning_rate": 3e-3}
+    size = {
+        "Commune Montreuil": (117e3, 18e3),
+        "IRIS 930480204": (14e3, 3e3),
+        "IRIS 930480205": (16e3, 4e3),
+        "IRIS 930480206": (12e3, 4e3),
+        "IRIS 930480401": (4e3, 1.5e3),
+        "IRIS 930480604": (12e3, 5e3),
+    }
+    scale = {
+        "location": {node: location for node, (location, _) in size.items()},
+        "spread": {node: spread for node, (_, spread) in size.items()},
+    }
+    promise = {"mechanism": "dp_sgd", "unit": "window", "epsilon": 15.0, "noise_multiplier": noise, "batch_size": 256}
+    spec = parse_spec({**raw, "privacy": {**promise, "public_scale": scale}}, folder=Path("."))
+    grant(ledger, spec, epsilon=64.0, order=2.0)
+    dataset, _ = ingest_or_reuse(spec, **QUIET)
+    report = audit_private(spec, dataset, canaries=1000, guesses=100, **QUIET)
+    [outcome] = report.outcomes
+    print(noise, outcome.claim, outcome.bound, outcome.evidence)
+    assert outcome.bound <= outcome.claim
+    assert outcome.verdict != "violated"
