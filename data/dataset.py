@@ -1,5 +1,6 @@
 """What ingestion gives: a panel, the flows between its nodes where there are any, and how they came about."""
 
+import math
 from dataclasses import dataclass, field
 
 import polars as pl
@@ -20,7 +21,9 @@ class Release:
     """What a data set of privately released counts says of itself; nothing here follows from raw rows alone."""
 
     protection: str  # JSON: what is promised to whom, and where the ledger holds it
-    variance: dict[str, float]  # variable -> variance of the noise in one value
+    variance: dict[str, float]  # variable -> variance of the noise in one value; "flow" is that in the flow of a pair
+    periods: dict[str, int]  # period -> its revision: each was drawn once
+    runs: list[str]  # of the ledger, oldest first: one for every draw that values are from
 
 
 @dataclass(frozen=True)
@@ -65,8 +68,23 @@ class Ingested:
     notes: dict[str, int] = field(default_factory=dict)
 
 
+NOISE = 2.0  # standard deviations that a released flow must exceed to be an edge
+
+
 @dataclass(frozen=True)
 class DataSet:
     panel: Panel
     flows: pl.DataFrame | None
     manifest: Manifest
+
+    @property
+    def links(self) -> pl.DataFrame | None:
+        """The flows that make edges of graphs: all of them, or of a release those that stand out of the noise.
+
+        A graph reads the release as any model does, so leaving out what is likely noise costs no privacy; counts and
+        their sums are never made of these, since dropping small flows is a bias.
+        """
+        release = self.manifest.release
+        if self.flows is None or release is None:
+            return self.flows
+        return self.flows.filter(pl.col("weight") > NOISE * math.sqrt(release.variance["flow"]))

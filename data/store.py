@@ -18,7 +18,7 @@ import os
 import secrets
 import shutil
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, fields
 from pathlib import Path
@@ -49,6 +49,7 @@ class Account(Protocol):
 
 
 M = TypeVar("M", bound=Account)
+Settle = Callable[[str], Manifest]  # from the version
 
 # ---------------------------------------------------------------- the version
 
@@ -94,27 +95,50 @@ def save(dataset: DataSet, root: Path) -> Path:
     Raises StoreProblem when the disk is full, read-only, or not ours to write.
     """
     folder = root / dataset.manifest.name / dataset.manifest.version
-    put(folder, _contents(dataset), dataset.manifest)
+    put(folder, _tables(dataset.panel, dataset.flows), dataset.manifest)
     return folder
+
+
+def save_settled(panel: Panel, flows: pl.DataFrame | None, *, name: str, root: Path, settle: Settle) -> DataSet:
+    """As `save`, for content that must be accounted for before anybody can find it.
+
+    `settle` is called with the version when the content is on the disk under a temporary name; what it gives is the
+    manifest, and then the content gets its name. If it raises, or a kill comes in between, nothing is stored.
+    """
+    version = content_hash(panel, flows)
+    found: list[DataSet] = []
+
+    def settled() -> Manifest:
+        found.append(DataSet(panel, flows, settle(version)))
+        return found[0].manifest
+
+    tables = _tables(panel, flows)
+    _put(root / name / version, tables, settled)
+    return found[0]
 
 
 def put(folder: Path, contents: Iterable[tuple[str, bytes]], manifest: Account) -> None:
     """Make `folder` hold these files (name, content) and the manifest, wholly or not at all, as `save` promises."""
+    _put(folder, contents, lambda: manifest)
+
+
+def _put(folder: Path, contents: Iterable[tuple[str, bytes]], settled: Callable[[], Account]) -> None:
     with told_plainly(folder):
         folder.parent.mkdir(parents=True, exist_ok=True)
         _sweep(folder.parent)
         with _staging(folder.parent) as staging:
             hashes = {name: _write(staging / name, content) for name, content in contents}
+            manifest = settled()
             account = json.dumps({**asdict(manifest), "files": hashes}, indent=1)  # type: ignore[call-overload]
             _write(staging / MANIFEST, account.encode())
             _put_in_place(staging, folder, type(manifest))
 
 
-def _contents(dataset: DataSet) -> Iterator[tuple[str, bytes]]:
-    yield "panel.parquet", parquet_bytes(_panel_table(dataset.panel))
-    yield "nodes.parquet", parquet_bytes(dataset.panel.static)
-    if dataset.flows is not None:
-        yield "flows.parquet", parquet_bytes(dataset.flows)
+def _tables(panel: Panel, flows: pl.DataFrame | None) -> Iterator[tuple[str, bytes]]:
+    yield "panel.parquet", parquet_bytes(_panel_table(panel))
+    yield "nodes.parquet", parquet_bytes(panel.static)
+    if flows is not None:
+        yield "flows.parquet", parquet_bytes(flows)
 
 
 def _panel_table(panel: Panel) -> pl.DataFrame:

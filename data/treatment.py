@@ -49,14 +49,19 @@ def _hide(panel: Panel, stretch: Stretch) -> Panel:
     if stretch.variable not in panel.variables:
         known = ", ".join(panel.variables)
         raise DataError(f"data.unobserved names the variable {stretch.variable!r}, but the variables are: {known}")
-    hidden = np.ones(len(panel.index), dtype=bool)
-    if stretch.start:
-        hidden &= panel.index >= pd.Timestamp(in_zone(stretch.start, panel.timezone))
-    if stretch.end:
-        hidden &= panel.index < pd.Timestamp(in_zone(stretch.end, panel.timezone))
     mask = panel.mask.copy()
-    mask[hidden, :, panel.variables.index(stretch.variable)] = False
+    mask[steps_of(stretch, panel.index), :, panel.variables.index(stretch.variable)] = False
     return replace(panel, mask=mask, values=np.where(mask, panel.values, np.nan))
+
+
+def steps_of(stretch: Stretch, index: pd.DatetimeIndex) -> np.ndarray:
+    """Which steps of `index` begin in the stretch, [T]."""
+    within = np.ones(len(index), dtype=bool)
+    if stretch.start:
+        within &= index >= pd.Timestamp(in_zone(stretch.start, str(index.tz)))
+    if stretch.end:
+        within &= index < pd.Timestamp(in_zone(stretch.end, str(index.tz)))
+    return within
 
 
 def _difference(panel: Panel) -> Panel:

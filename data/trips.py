@@ -68,6 +68,29 @@ class TripRules:
     longest: timedelta
     known: tuple[str, ...] | None
 
+    @classmethod
+    def of(
+        cls,
+        *,
+        timezone: str,
+        interval: str,
+        start: datetime | None,
+        end: datetime | None,
+        repeated_hour: RepeatedHour,
+        max_trip_hours: float,
+        static: pl.DataFrame | None,
+    ) -> "TripRules":
+        """Times without an offset are local in `timezone`; the known zones are the nodes of `static`."""
+        return cls(
+            timezone=timezone,
+            interval=interval,
+            start=in_zone(start, timezone) if start else None,
+            end=in_zone(end, timezone) if end else None,
+            repeated_hour=repeated_hour,
+            longest=timedelta(hours=max_trip_hours),
+            known=tuple(static["node"]) if static is not None else None,
+        )
+
 
 def read_trips(
     files: Sequence[Path],
@@ -91,14 +114,14 @@ def read_trips(
     """
     require_interval(interval)
     static = read_zones(zones) if zones else None
-    rules = TripRules(
+    rules = TripRules.of(
         timezone=timezone,
         interval=interval,
-        start=in_zone(start, timezone) if start else None,
-        end=in_zone(end, timezone) if end else None,
+        start=start,
+        end=end,
         repeated_hour=repeated_hour,
-        longest=timedelta(hours=max_trip_hours),
-        known=tuple(static["node"]) if static is not None else None,
+        max_trip_hours=max_trip_hours,
+        static=static,
     )
     keys = {
         "departure": floor_to(pl.col(START), interval, timezone),
@@ -109,7 +132,7 @@ def read_trips(
     sums = {ZERO: pl.col(START) == pl.col(END), REPEATED: pl.col(RESOLVED)}
     with readable(files):
         rows = scan_all(files, columns.names())
-        counted = tally(_judge(rows, columns, rules), keys, sums, REASONS, quarantine_examples)
+        counted = tally(judge(rows, columns, rules), keys, sums, REASONS, quarantine_examples)
     require_few(counted.rejections, counted.rows_read, max_rejected_share)
     panel = _panel(counted.cells, rules, static)
     return Ingested(
@@ -123,7 +146,7 @@ def read_trips(
     )
 
 
-def _judge(rows: pl.LazyFrame, columns: TripColumns, rules: TripRules) -> pl.LazyFrame:
+def judge(rows: pl.LazyFrame, columns: TripColumns, rules: TripRules) -> pl.LazyFrame:
     """The rows with what they mean, and the first reason why they don't count (null where they do)."""
     schema = rows.collect_schema()
     start, end = (

@@ -43,6 +43,7 @@ TABLES: list[tuple[str, str, type[BaseModel]]] = [
     ("[registry]", "", spec.Registry),
     ("[privacy]", '`mechanism = "release"`', spec.ReleasePrivacy),
     ("[privacy]", '`mechanism = "dp_sgd"`', spec.TrainingPrivacy),
+    ("[privacy.public_scale]", '`mechanism = "dp_sgd"`', spec.PublicScale),
     ("Top level", 'of a dynamic graph, `data.kind = "edges"`', graph.GraphSpec),
     ("[data]", '`kind = "edges"`', graph.EdgeData),
     ("[data.columns]", "of edges", graph.EdgeColumns),

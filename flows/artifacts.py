@@ -12,6 +12,7 @@ from prefect.artifacts import (
 from prefect.context import FlowRunContext, TaskRunContext
 
 from pipelines.kinds import AnyBacktest, AnyForecast, AnyManifest, figures_of
+from pipelines.privacy.told import claim_of
 from pipelines.results import Registered
 
 Row = dict[str, str]
@@ -62,6 +63,9 @@ def show_results(name: str, registered: Registered, found: AnyForecast, report: 
 
 def quality_rows(manifest: AnyManifest) -> list[Row]:
     """Rows read, used, and rejected or changed by reason; shares are of the rows read."""
+    claim = claim_of(manifest)
+    if claim is not None:
+        return [{"rows": "not told: the counts were released privately", "count": "", "share": claim.sentence}]
     counts = {"read": manifest.rows_read, "used": manifest.rows_used}
     counts |= {f"rejected: {reason}": count for reason, count in manifest.rejected.items()}
     counts |= {f"note: {note}": count for note, count in manifest.notes.items()}
@@ -80,9 +84,10 @@ def yardstick_rows(result: AnyBacktest) -> list[Row]:
 
 def result_page(registered: Registered, found: AnyForecast, report: Path, forecast: Path) -> str:
     """Paths, not links: a browser does not follow a link from a server's page to a file of this machine."""
+    marked = f", {found.mark.text}. {found.mark.claim}" if found.mark else ""
     return (
         f"**{registered.name} version {registered.version}**, {registered.reason}\n\n"
         f"Forecast of {found.model} version {found.version} from {found.known_until}: "
-        f"`{forecast}`\n\n"
+        f"`{forecast}`{marked}\n\n"
         f"Report: `{report}`, also beside the MLflow run `{registered.run_id}`\n"
     )

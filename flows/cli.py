@@ -9,6 +9,7 @@ from typing import Annotated, Literal, Optional
 
 import typer
 
+from flows.cli_audit import audit
 from flows.cli_budget import app as budget_app
 from flows.cli_synthetic import app as synthetic_app
 from pipelines.settings import apply_environment
@@ -29,10 +30,13 @@ app = typer.Typer(
     Your own data: `flockcast init`, edit the column mapping, `flockcast run flockcast.toml`.
     """,
 )
-models_app = typer.Typer(no_args_is_help=False, help="List, promote and roll back registered models.")
+models_app = typer.Typer(
+    no_args_is_help=False, help="List, promote and roll back registered models; show the card of one."
+)
 app.add_typer(models_app, name="models", invoke_without_command=True, rich_help_panel="Serving")
 app.add_typer(synthetic_app, name="synthetic", rich_help_panel="Experiments")
 app.add_typer(budget_app, name="budget", rich_help_panel="Privacy")
+app.command(rich_help_panel="Privacy")(audit)
 
 STOPPED = "stopped; what was trained so far is kept, and the same command goes on from there"
 FREE_SPACE = "; free some space, or choose another FLOCKCAST_HOME"
@@ -148,12 +152,15 @@ def specs() -> None:
 
 @app.command(rich_help_panel="Experiments")
 def check(spec: SpecPath) -> None:
-    """Read a spec and its data, and say what a run would do; nothing is trained."""
+    """Read a spec and its data, and say what a run would do; nothing is trained, and no privacy budget is spent."""
     from pipelines.kinds import steps_of
     from pipelines.spec import load_spec
 
     chosen = load_spec(spec)
     steps = steps_of(chosen)
+    if cost := steps.quote(chosen):
+        typer.echo(cost)
+        return
     dataset, _ = steps.ingest(chosen, say=typer.echo)
     typer.echo(steps.outlook(chosen, dataset))
 
@@ -212,6 +219,14 @@ def forecast(
         Optional[list[str]], typer.Option(help="A node to forecast; again for more. All by default.")
     ] = None,
     quantile: Annotated[Optional[list[float]], typer.Option(help="A quantile to write; again for more.")] = None,
+    internal: Annotated[
+        bool,
+        typer.Option(
+            "--internal",
+            help="The file stays in the house. Of a private model that reads raw counts, nothing else may leave "
+            "FLOCKCAST_HOME.",
+        ),
+    ] = False,
 ) -> None:
     """Write the champion's forecast from the newest data as Parquet."""
     from pipelines.experiment import save_forecast
@@ -225,9 +240,10 @@ def forecast(
     steps.check_forecast(asked)  # before any work
     dataset, _ = steps.ingest(chosen, say=typer.echo)
     found = steps.forecast(chosen, dataset, **asked)
-    save_forecast(found, output)
+    save_forecast(found, output, internal=internal)
     typer.echo(
         f"wrote {output}: {len(found.frame):,} rows, {found.model} version {found.version}, from {found.known_until}"
+        + (f"; {found.mark.text}" if found.mark else "")
     )
 
 
@@ -307,6 +323,16 @@ def promote(name: Annotated[str, typer.Argument()], version: Annotated[str, type
     from pipelines.registry import promote as crown
 
     typer.echo(crown(name, version))
+
+
+@models_app.command()
+def card(
+    model: Annotated[str, typer.Argument(metavar="NAME[@VERSION]", help="The champion, where no version is named.")],
+) -> None:
+    """What is promised of a model's privacy, what is not, and where to check that."""
+    from pipelines.model_card import registered_card
+
+    typer.echo(registered_card(model))
 
 
 @models_app.command()

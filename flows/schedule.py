@@ -8,7 +8,9 @@ go to the FLOCKCAST_HOME and MLFLOW_TRACKING_URI of the worker.
 import zoneinfo
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
+from prefect import Flow
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.actions import WorkPoolCreate
 from prefect.client.schemas.filters import (
@@ -22,7 +24,7 @@ from prefect.client.schemas.filters import (
 from prefect.client.schemas.objects import StateType
 from prefect.client.schemas.responses import DeploymentResponse
 from prefect.client.schemas.sorting import FlowRunSort
-from prefect.exceptions import ObjectAlreadyExists, ObjectNotFound
+from prefect.exceptions import ObjectAlreadyExists
 from prefect.schedules import Cron, Schedule
 from prefect.types.entrypoint import EntrypointType
 
@@ -49,20 +51,30 @@ class Scheduled:
     next_run: datetime | None  # None until the server has planned it
 
 
-def schedule(spec: str, cron: str, timezone: str, *, name: str | None = None, work_pool: str = POOL) -> str:
+def schedule(
+    spec: str,
+    cron: str,
+    timezone: str,
+    *,
+    name: str | None = None,
+    work_pool: str = POOL,
+    flow: Flow[..., Any] = pipeline,
+    **parameters: Any,
+) -> str:
     """Register `spec` to run at the times of `cron` on the clock of `timezone`; the same name again replaces it.
 
-    Gives a sentence for a person. Raises SpecError for a wrong cron line or zone, ServerError where no server answers.
+    `flow` is the main job, or another that takes a spec and these `parameters`. Gives a sentence for a person. Raises
+    SpecError for a wrong cron line or zone, ServerError where no server answers.
     """
     clock = read_clock(cron, timezone)
     name = name or load_spec(spec).name
     url = require_server()
     with get_client(sync_client=True) as client:
         _make_pool(client, work_pool)
-    deployment = pipeline.to_deployment(
+    deployment = flow.to_deployment(
         name,
         schedule=clock,
-        parameters={"spec": absolute_spec(spec)},
+        parameters={"spec": absolute_spec(spec), **parameters},
         tags=[TAG],
         work_pool_name=work_pool,
         job_variables={"env": EARLY},
@@ -79,10 +91,11 @@ def unschedule(name: str) -> None:
     """Take the schedule of that name off the server, its planned runs with it. Raises SpecError where there is none."""
     require_server()
     with get_client(sync_client=True) as client:
-        try:
-            client.delete_deployment(client.read_deployment_by_name(f"{pipeline.name}/{name}").id)
-        except ObjectNotFound:
-            raise SpecError(f"nothing called {name} is scheduled; these are: {_names(client)}") from None
+        found = [deployment for deployment in _deployments(client) if deployment.name == name]
+        if not found:
+            raise SpecError(f"nothing called {name} is scheduled; these are: {_names(client)}")
+        for deployment in found:
+            client.delete_deployment(deployment.id)
 
 
 def scheduled() -> list[Scheduled]:

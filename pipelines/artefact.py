@@ -22,6 +22,7 @@ from pipelines.errors import StoreError
 from pipelines.evaluate import Evaluated
 from pipelines.intervals import Calibration
 from pipelines.prepare import Prepared, node_labels
+from pipelines.privacy.claim import Protection
 from pipelines.spec import Model, Spec
 from pipelines.zoo import Shape, build
 
@@ -50,6 +51,12 @@ class Config:
     dataset_version: str
     training_key: str
     are_flows: bool = False  # the variables are the nodes again, as targets
+    protection: dict[str, Any] | None = None  # what it promises to the people in its data, and where the ledger has it
+
+    @property
+    def promised(self) -> Protection | None:
+        """Of a private model what it promises."""
+        return None if self.protection is None else Protection.from_json(json.dumps(self.protection))
 
     @property
     def label(self) -> str:
@@ -64,7 +71,9 @@ class Artefact:
     calibration: Calibration
 
 
-def describe_artefact(spec: Spec, prepared: Prepared, evaluated: Evaluated) -> Config:
+def describe_artefact(
+    spec: Spec, prepared: Prepared, evaluated: Evaluated, protection: Protection | None = None
+) -> Config:
     labels = node_labels(prepared.panel)
     return Config(
         format=FORMAT,
@@ -84,6 +93,7 @@ def describe_artefact(spec: Spec, prepared: Prepared, evaluated: Evaluated) -> C
         dataset_version=prepared.dataset_version,
         training_key=evaluated.fitted.key,
         are_flows=prepared.are_flows,
+        protection=None if protection is None else json.loads(protection.to_json()),
     )
 
 

@@ -7,9 +7,12 @@ FlockcastError        anything below
 │   └── RegistryUnreachable   it can't be reached; that may pass
 ├── ServerError       the Prefect server can't be reached (exit code 1)
 ├── TrainingError     training can't go on: diverged, out of memory (exit code 1)
+│   └── PrivacyError      a training that was not as private as promised, or can't be (exit code 1)
+├── ServingRefused    a forecast of a private model that would tell more than was promised (exit code 1)
 ├── LedgerError       the privacy ledger can't do that, or does not verify (exit code 1)
 │   └── PolicyError       a budget that makes no sense (exit code 2)
 ├── BudgetRefused     the privacy ledger refuses a run; nothing was spent (exit code 1)
+├── AuditViolated     an audit has refuted a claim of privacy (exit code 1)
 └── Stopped           a person stopped what does not go on where it was (exit code 130)
 
 `data.errors.DataError`, raised by the readers, is the sixth: it knows nothing of this tree (exit code 2).
@@ -49,6 +52,14 @@ class TrainingError(FlockcastError):
     pass
 
 
+class PrivacyError(TrainingError):
+    pass
+
+
+class ServingRefused(FlockcastError):
+    pass
+
+
 class LedgerError(FlockcastError):
     pass
 
@@ -74,6 +85,10 @@ class BudgetRefused(FlockcastError):
     def as_json(self) -> str:
         where = {} if self.entry is None else {"seq": str(self.entry.seq), "hash": self.entry.hash}
         return json.dumps({**self.refusal, **where}, sort_keys=True)
+
+
+class AuditViolated(FlockcastError):
+    pass
 
 
 class Stopped(FlockcastError):

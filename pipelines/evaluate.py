@@ -26,7 +26,7 @@ from pipelines.metrics import naive_error, score
 from pipelines.prepare import Prepared
 from pipelines.results import Backtest, Intervals
 from pipelines.ridge import fit_ridge, ridge_fits
-from pipelines.spec import Baseline, DLinearModel, Evaluation, Model, Spec, StidModel
+from pipelines.spec import Baseline, DLinearModel, Evaluation, Model, Spec, StidModel, TrainingPrivacy
 from pipelines.static_gcn import static_gcn
 from pipelines.train import Fitted, fit, training_scaler
 
@@ -118,7 +118,7 @@ class _Part:
 
 
 def _run_fold(spec: Spec, prepared: Prepared, fold: Fold, folder: Path, say: Callable[[str], None]) -> _Part:
-    fitted = fit(prepared, spec.model, spec.training, folder=folder, ranges=fold.ranges, say=say)
+    fitted = _fitted(spec, prepared, fold.ranges, folder, say)
     ours = spec.model.label
     window = prepared.shape.window
     forecasts = {ours: forecast_at(fitted.network, prepared, fold.cutoffs, window=window)}
@@ -129,6 +129,14 @@ def _run_fold(spec: Spec, prepared: Prepared, fold: Fold, folder: Path, say: Cal
         level = f"{spec.evaluation.interval_level:.0%}"
         say(f"note: intervals are calibrated on {_count(few, 'cutoff')} alone; expect them to hold less than {level}")
     return _Part(forecasts, fitted, _calibrated(spec, prepared, fold, fitted))
+
+
+def _fitted(spec: Spec, prepared: Prepared, ranges: Ranges, folder: Path, say: Callable[[str], None]) -> Fitted:
+    if isinstance(spec.privacy, TrainingPrivacy):
+        from pipelines.private_training import fit_privately  # Opacus takes seconds to import
+
+        return fit_privately(spec, prepared, folder=folder, ranges=ranges, say=say)
+    return fit(prepared, spec.model, spec.training, folder=folder, ranges=ranges, say=say)
 
 
 def _calibrated(spec: Spec, prepared: Prepared, fold: Fold, fitted: Fitted) -> Calibration:

@@ -17,14 +17,20 @@ from pipelines.device import choose_device, describe_device
 from pipelines.errors import RegistryError
 from pipelines.evaluate import Evaluated, backtest, describe_series
 from pipelines.explain import explain, weight_course
+from pipelines.model_card import PAGE, card_of_version, card_page, promise_of
 from pipelines.predict import QUANTILES, Predictor
 from pipelines.prepare import Prepared, prepare
+from pipelines.privacy.access import Access, log_access, user
+from pipelines.privacy.claim import Claim
+from pipelines.privacy.serving import check_export, mark_of
+from pipelines.privacy.utility import Point, judged_on, points
 from pipelines.register import attach_report, find_registered, register
 from pipelines.registry import champion, client, fetch_forecaster, newest_leaky, require_kind
 from pipelines.report import write_report
-from pipelines.results import Forecast, Registered
+from pipelines.report.shell import write_page
+from pipelines.results import Backtest, Forecast, Registered
 from pipelines.settings import runs
-from pipelines.spec import Spec
+from pipelines.spec import Spec, TrainingPrivacy
 from pipelines.train import new_network
 
 if TYPE_CHECKING:
@@ -50,7 +56,6 @@ def outlook(spec: Spec, dataset: DataSet) -> str:
     """What a run would do, one line a thing."""
     prepared = prepare(spec, dataset)
     shape, index, ranges = prepared.shape, prepared.panel.index, prepared.ranges
-    new_network(prepared, spec.model, ranges.train_end)  # raises what training would
     lines = [
         ("model", f"{spec.model.label}: {shape.window} steps of {prepared.panel.interval} in, {shape.horizon} out"),
         ("series", describe_series(prepared)),
@@ -58,9 +63,22 @@ def outlook(spec: Spec, dataset: DataSet) -> str:
         ("training", f"{index[0]} to {index[ranges.train_end - 1]}"),
         ("validation", f"to {index[ranges.validation_end - 1]}"),
         ("test", f"to {index[-1]}"),
+        *_promise(spec, prepared),
         *(("note", note) for note in prepared.notes),
     ]
     return "\n".join(f"{name:<12}{text}" for name, text in lines)
+
+
+def _promise(spec: Spec, prepared: Prepared) -> list[tuple[str, str]]:
+    """What a private training would cost, at no cost; raises what training would."""
+    if not isinstance(spec.privacy, TrainingPrivacy):
+        new_network(prepared, spec.model, prepared.ranges.train_end)
+        return []
+    from pipelines.privacy.private_network import private_network
+    from pipelines.privacy.training_plan import plan_training, words
+
+    private_network(spec, prepared)
+    return words(plan_training(spec, prepared, prepared.ranges))
 
 
 def train(spec: Spec, dataset: DataSet, *, say: Say = print) -> Trained:
@@ -116,31 +134,55 @@ def forecast(
     """
     load = load_leaky if spec.model.leaky else load_champion
     predictor, version = load(spec.registered_name, uri=spec.registry.tracking_uri)
+    mark = mark_of(
+        predictor.protection, stored=dataset.manifest, sent=False, raw_input=False, name=spec.registered_name
+    )
     frame = predictor.forecast_panel(
-        predictor.stored(dataset), flows=dataset.flows, horizon=horizon, nodes=nodes, quantiles=quantiles
+        predictor.stored(dataset), flows=dataset.links, horizon=horizon, nodes=nodes, quantiles=quantiles
     )
     cutoff = pd.Timestamp(dataset.panel.index[-1])
-    return Forecast(model=predictor.config.label, version=version, cutoff=cutoff, frame=frame)
+    if mark is not None and not mark.is_exportable:
+        log_access(Access(user(), "command", spec.registered_name, version, cutoff.isoformat(), mark.text))
+    return Forecast(model=predictor.config.label, version=version, cutoff=cutoff, frame=frame, mark=mark)
 
 
-def save_forecast(found: "Forecast | GraphForecast", path: Path) -> Path:
-    """As Parquet, whole or not at all."""
-    write_whole(path, found.frame.write_parquet)
+def save_forecast(found: "Forecast | GraphForecast", path: Path, *, internal: bool = False) -> Path:
+    """As Parquet, whole or not at all, with the mark of a private model in its metadata.
+
+    Raises ServingRefused where it contains raw counts and would leave FLOCKCAST_HOME, unless the file is `internal`.
+    """
+    mark = found.mark
+    check_export(mark, path, internal=internal)
+    write_whole(path, lambda file: found.frame.write_parquet(file, metadata=mark.metadata if mark else None))
     return path
 
 
+def points_beside(registered: Registered, claim: Claim, result: Backtest) -> list[Point]:
+    """Every version of the same name that was judged on the same test range, to compare what a promise costs."""
+    found = client(registered.tracking_uri).search_model_versions(f"name = '{registered.name}'")
+    tagged = [(str(version.version), version.tags) for version in found]
+    return points(tagged, claim, test=judged_on(result), ours=registered.version)
+
+
 def report(spec: Spec, dataset: DataSet, trained: Trained, registered: Registered, found: Forecast, path: Path) -> Path:
-    """Write the page to look at, and put a copy beside the MLflow run."""
+    """Write the page to look at, of a private model with its card beside it, and put copies beside the MLflow run."""
+    protection = promise_of(registered)
+    result = trained.evaluated.backtest
     write_report(
         spec=spec,
         dataset=dataset,
-        backtest=trained.evaluated.backtest,
+        backtest=result,
         forecast=found,
         history=trained.evaluated.fitted.history,
         registered=registered,
         explanation=explain(trained.prepared, trained.evaluated.fitted),
         weights=weight_course(trained.prepared, trained.evaluated.fitted),
+        protection=protection,
+        points=points_beside(registered, protection.claim, result) if protection else (),
         path=path,
     )
     attach_report(registered, path)
+    if protection is not None:
+        card = card_page(card_of_version(f"{registered.name}@{registered.version}", uri=registered.tracking_uri))
+        attach_report(registered, write_page(card, path.with_name(PAGE)))
     return path

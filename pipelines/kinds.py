@@ -20,6 +20,7 @@ from pipelines.graph_task.predict import GraphForecast
 from pipelines.graph_task.report import write_report
 from pipelines.graph_task.spec import GraphSpec
 from pipelines.graph_task.tables import graph_table, ordered
+from pipelines.privacy.release.quote import quote
 from pipelines.results import Backtest, Forecast, Registered
 from pipelines.spec import Spec
 from pipelines.tables import score_table
@@ -38,6 +39,7 @@ class Steps:
 
     ingest: Callable[..., tuple[Any, bool]]  # (spec, *, fresh, say) -> data, and whether it was re-used
     describe: Callable[[Any], str]  # (data.manifest)
+    quote: Callable[[Any], str | None]  # (spec): what ingesting would spend, None where that is nothing
     outlook: Callable[[Any, Any], str]  # (spec, data)
     train: Callable[..., Any]  # (spec, data, *, say)
     table: Callable[[Any], str]  # (trained)
@@ -70,6 +72,7 @@ def _nothing_asked(asked: dict[str, Any]) -> None:
 SERIES = Steps(
     ingest=ingest.ingest_or_reuse,
     describe=ingest.describe,
+    quote=quote,
     outlook=experiment.outlook,
     train=experiment.train,
     table=lambda trained: score_table(trained.evaluated.backtest),
@@ -82,6 +85,7 @@ SERIES = Steps(
 GRAPHS = Steps(
     ingest=graph_ingest.ingest_or_reuse,
     describe=graph_ingest.describe,
+    quote=lambda spec: None,
     outlook=graph_experiment.outlook,
     train=graph_experiment.train,
     table=lambda trained: graph_table(trained.evaluated.backtest),

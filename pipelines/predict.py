@@ -12,7 +12,7 @@ import torch
 
 from data.calendar import calendar
 from data.clock import read_instants
-from data.dataset import DataSet
+from data.dataset import DataSet, Manifest
 from data.errors import DataError
 from data.flow_edges import flow_edges
 from data.panel import Panel
@@ -32,6 +32,7 @@ class Predictor:
         self.config = artefact.config
         self.network, self.calibration = artefact.network, artefact.calibration
         self.edge_steps = self.network.edge_steps
+        self.protection = artefact.config.promised
 
     @classmethod
     def load(cls, folder: Path) -> "Predictor":
@@ -161,6 +162,12 @@ class Predictor:
                 f"{steps[0].isoformat()} that the model reads; ingest newer flows"
             )
         return edges
+
+    def may_read(self, manifest: Manifest) -> bool:
+        """Whether it was trained on data of this kind: a model of released counts is never fed others, which would
+        give away in its forecasts what the release protects."""
+        is_of_a_release = self.protection is not None and self.protection.serving == "released_input"
+        return (manifest.release is not None) == is_of_a_release
 
     def stored(self, dataset: DataSet) -> Panel:
         """What of a stored data set the model is about: its panel, or the newest flows between its nodes."""

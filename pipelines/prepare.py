@@ -44,16 +44,25 @@ class Prepared:
     stride: int
     seasons: dict[str, int]  # "day", "week", "year" -> steps
     country: str | None
-    is_count: bool  # counts are never negative, and so are their forecasts
+    is_count: bool  # counts are never negative, and so are their forecasts; released ones may be, and so may these
     dataset_version: str
+    sources: tuple[str, ...] = ()  # sha256 of the files that the data set was read from
     notes: tuple[str, ...] = ()
     flows: pl.DataFrame | None = None  # between all nodes of the data set, for whoever reads them
     given: torch.Tensor | None = None  # [N, N], the graph of a list of edges
     are_flows: bool = False  # the variables are the nodes again, as targets
+    noise_variance: tuple[float, ...] = ()  # of each variable of a private release; empty for what was not released
 
 
 def prepare(spec: Spec, dataset: DataSet) -> Prepared:
-    """Raises SpecError where the task does not fit the data, DataError for a value that no network can take."""
+    """Raises SpecError where the task does not fit the data, DataError for a value that no network can take.
+
+    Of a private release the values keep their sign, since clipping them at zero would be a bias, and all values of a
+    variable have noise of one known variance, `noise_variance`. The loss needs no weights for it: a series counts in
+    its own spread in the release, whose square is the variance of the series and of the noise together, so that a
+    series with much noise counts for as much less as it should. Intervals are calibrated and judged on released values.
+    So they hold these as often as they say; of the true counts, which are less scattered, they hold more.
+    """
     panel = _chosen_variables(spec.task, dataset.panel)
     _refuse_immense(panel)
     seasons = seasons_of(panel.interval)
@@ -73,6 +82,7 @@ def prepare(spec: Spec, dataset: DataSet) -> Prepared:
     delay = edge_delay(spec)
     edges = _edges(spec, dataset, panel, delay, ranges.train_end)
     series = Series.of(panel, clock, edges)
+    noise = _noise(dataset, panel.variables, are_flows)
     training = series.values[: ranges.train_end], series.mask[: ranges.train_end]
     return Prepared(
         panel=panel,
@@ -92,13 +102,31 @@ def prepare(spec: Spec, dataset: DataSet) -> Prepared:
         stride=spec.task.stride,
         seasons=seasons,
         country=spec.task.country,
-        is_count=isinstance(spec.data, TripData | OdData) or spec.data.values == "counts",
+        is_count=dataset.manifest.release is None
+        and (isinstance(spec.data, TripData | OdData) or spec.data.values == "counts"),
         dataset_version=dataset.manifest.version,
-        notes=notes + _about_edges(edges, delay),
-        flows=dataset.flows,
+        sources=tuple(sorted(dataset.manifest.sources.values())),
+        notes=notes + _about_edges(edges, delay) + _about_noise(noise, panel.variables, are_flows),
+        flows=dataset.links,
         given=given_graph(spec, dataset.panel.nodes, panel.nodes),
         are_flows=are_flows,
+        noise_variance=noise,
     )
+
+
+def _noise(dataset: DataSet, variables: tuple[str, ...], are_flows: bool) -> tuple[float, ...]:
+    release = dataset.manifest.release
+    if release is None:
+        return ()
+    return tuple(release.variance["flow" if are_flows else name] for name in variables)
+
+
+def _about_noise(noise: tuple[float, ...], variables: tuple[str, ...], are_flows: bool) -> tuple[str, ...]:
+    if not noise:
+        return ()
+    named = {"flow": noise[0]} if are_flows else dict(zip(variables, noise, strict=True))
+    told = ", ".join(f"{math.sqrt(variance):.3g} in {name}" for name, variance in named.items())
+    return (f"released counts: the noise has a standard deviation of {told}",)
 
 
 def edge_delay(spec: Spec) -> int:
@@ -136,7 +164,8 @@ def _edges(spec: Spec, dataset: DataSet, panel: Panel, delay: int, train_end: in
             f"model.edge_delay: flows are known after {delay} steps, but training has {train_end}; lower it, or "
             "data.max_trip_hours"
         )
-    return flow_edges(dataset.flows, panel.index, panel.nodes, delay=delay)
+    assert dataset.links is not None
+    return flow_edges(dataset.links, panel.index, panel.nodes, delay=delay)
 
 
 def _about_edges(edges: np.ndarray | None, delay: int) -> tuple[str, ...]:

@@ -2,6 +2,7 @@
 
 import os
 import tempfile
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -21,8 +22,13 @@ from pipelines.explain import explain, relation_metrics, relation_table, relatio
 from pipelines.fingerprint import code_fingerprint, git_revision
 from pipelines.gate import Verdict, judge
 from pipelines.metrics import METRICS
+from pipelines.model_card import MARKDOWN, PAGE, card_of, card_page
 from pipelines.predict import QUANTILES, quantile_name
 from pipelines.prepare import Prepared
+from pipelines.privacy.claim import Protection
+from pipelines.privacy.registered import PROTECTED, protection_of, require_paid
+from pipelines.privacy.tags import tags_of
+from pipelines.privacy.utility import utility_tags
 from pipelines.registry import CHALLENGER, CHAMPION, LEAKY, OURS, champion, client, crown, fetch_forecaster
 from pipelines.results import Alias, Explanation, Registered
 from pipelines.settings import artifacts
@@ -59,28 +65,43 @@ def find_registered(spec: Spec, evaluated: Evaluated) -> Registered | None:
 
 
 def register(spec: Spec, dataset: DataSet, prepared: Prepared, evaluated: Evaluated) -> Registered:
-    """Log the run, register the version, and crown it if it earned that. Raises RegistryError, RunError of MLflow."""
+    """Log the run, register the version, and crown it if it earned that. Raises RegistryError, RunError of MLflow.
+
+    A private model is registered only if the ledger holds what its training cost, or the release of its data.
+    """
     import mlflow
 
+    protection = _protection(dataset, evaluated)
     store = client(spec.registry.tracking_uri)
     name = spec.registered_name
     present = champion(store, name)
-    verdict = _verdict(store, spec, prepared, evaluated, present)
+    verdict = _verdict(store, spec, prepared, evaluated, present, protection)
     run_name = f"{spec.model.label} {dataset.manifest.version}"
     with logging_to(store):
         with mlflow.start_run(experiment_id=experiment_id(store, spec.name), run_name=run_name) as run:
             _log_run(store, run.info.run_id, spec, dataset, evaluated, explain(prepared, evaluated.fitted))
-            model = _log_model(spec, prepared, evaluated)
+            if protection is not None:
+                _log_protection(store, run.info.run_id, spec, prepared, evaluated, protection)
+            model = _log_model(spec, prepared, evaluated, protection)
         entry = new_version(
             store,
             name,
             source=model.model_uri,
             run_id=model.run_id,
-            tags=_tags(spec, dataset, evaluated, verdict),
+            tags=_tags(spec, dataset, evaluated, verdict) | tags_of(protection),
             description=evaluated.backtest.protocol,
             model_id=model.model_id,
         )
     return settle(store, entry, verdict, run_id=run.info.run_id)
+
+
+def _protection(dataset: DataSet, evaluated: Evaluated) -> Protection | None:
+    """Of the training, where it was private, else of the data. Raises RegistryError where it was not paid for."""
+    trained = evaluated.fitted.protection
+    if trained is None:
+        return protection_of(dataset)
+    require_paid(trained)
+    return trained
 
 
 def settle(store: "MlflowClient", entry: "ModelVersion", verdict: Verdict, *, run_id: str) -> Registered:
@@ -94,13 +115,21 @@ def settle(store: "MlflowClient", entry: "ModelVersion", verdict: Verdict, *, ru
 
 
 def _verdict(
-    store: "MlflowClient", spec: Spec, prepared: Prepared, evaluated: Evaluated, present: "ModelVersion | None"
+    store: "MlflowClient",
+    spec: Spec,
+    prepared: Prepared,
+    evaluated: Evaluated,
+    present: "ModelVersion | None",
+    protection: Protection | None,
 ) -> Verdict:
-    """A champion whose files this version of flockcast can't read serves nobody, and so is replaced."""
+    """A champion whose files this version of flockcast can't read serves nobody, and so is replaced; and one that
+    protects nobody is replaced by one that does, however good it is."""
     result = evaluated.backtest
     alone = judge(spec.registry, prepared, result, None, "")
     if present is None or not alone.is_champion:
         return alone
+    if protection is not None and PROTECTED not in present.tags:
+        return Verdict(True, f"champion: version {present.version} before it protects nobody")
     try:
         artefact = load_artefact(fetch_forecaster(store, present))
     except StoreError as error:
@@ -177,6 +206,18 @@ def _log_run(
         _log_relations(store, run_id, explanation)
 
 
+def _log_protection(
+    store: "MlflowClient", run_id: str, spec: Spec, prepared: Prepared, evaluated: Evaluated, protection: Protection
+) -> None:
+    """Before the version is there, so that no kill can leave a private one without its card."""
+    for key, value in tags_of(protection).items():
+        store.set_tag(run_id, key, value)
+    card = card_of(protection, describe_artefact(spec, prepared, evaluated, protection))
+    store.log_text(run_id, protection.to_json(), "privacy/protection.json")
+    store.log_text(run_id, card.as_markdown(), f"privacy/{MARKDOWN}")
+    store.log_text(run_id, card_page(card), f"privacy/{PAGE}")
+
+
 def _log_relations(store: "MlflowClient", run_id: str, explanation: Explanation) -> None:
     store.log_text(run_id, relation_table(explanation).write_csv(), "relations.csv")
     with tempfile.TemporaryDirectory() as scratch:
@@ -236,15 +277,18 @@ def new_version(
     )
 
 
-def _log_model(spec: Spec, prepared: Prepared, evaluated: Evaluated) -> "ModelInfo":
+def _log_model(spec: Spec, prepared: Prepared, evaluated: Evaluated, protection: Protection | None) -> "ModelInfo":
     import mlflow
 
-    config = describe_artefact(spec, prepared, evaluated)
-    with tempfile.TemporaryDirectory() as scratch:
+    config = describe_artefact(spec, prepared, evaluated, protection)
+    with tempfile.TemporaryDirectory() as scratch, warnings.catch_warnings():
         folder = Path(scratch) / "forecaster"
         save_artefact(folder, config, evaluated)
-        # MLflow would try it, and a table of observations has no flows
-        example = None if evaluated.fitted.network.edge_steps else newest_window(prepared)
+        # MLflow would keep and try it: a table of observations has no flows, and a private model refuses it
+        has_example = not evaluated.fitted.network.edge_steps and protection is None
+        example = newest_window(prepared) if has_example else None
+        # and it would tell a person to give one
+        warnings.filterwarnings("ignore", message=".*An input example was not provided", category=UserWarning)
         return mlflow.pyfunc.log_model(
             name="model",
             python_model=str(MODEL_CODE),
@@ -276,14 +320,16 @@ def _signature(config: Config) -> "ModelSignature":
     texts = [ColSpec(DataType.string, "unique_id"), ColSpec(DataType.string, "ds")]
     values = [ColSpec(DataType.double, name) for name in config.variables]
     quantiles = [ColSpec(DataType.double, quantile_name(q)) for q in QUANTILES]
+    marks = [ColSpec(DataType.string, "mark")] if config.protection else []
     given = [*texts, ColSpec(DataType.string, "variable"), ColSpec(DataType.long, "lead_time")]
     return ModelSignature(
         inputs=Schema(texts + values),
-        outputs=Schema([*given, ColSpec(DataType.double, "forecast"), *quantiles]),
+        outputs=Schema([*given, ColSpec(DataType.double, "forecast"), *quantiles, *marks]),
         params=ParamSchema(
             [
                 ParamSpec("horizon", DataType.long, 0),
                 ParamSpec("quantiles", DataType.double, list(QUANTILES), shape=(-1,)),
+                *([ParamSpec("raw_input", DataType.boolean, False)] if config.protection else []),
             ]
         ),
     )
@@ -300,4 +346,5 @@ def _tags(spec: Spec, dataset: DataSet, evaluated: Evaluated, verdict: Verdict) 
         "flockcast.dataset_version": dataset.manifest.version,
         "flockcast.reason": verdict.reason,
         "flockcast.git": git_revision(),
+        **utility_tags(dataset.manifest.release, result),
     }

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from pipelines.errors import RegistryError, RegistryUnreachable
+from pipelines.privacy.tags import NONE_PROMISED, RAW_COUNTS, SCORED_ON, in_brief
 from pipelines.settings import tracking_uri
 
 if TYPE_CHECKING:
@@ -40,6 +41,9 @@ class Version:
     created: datetime
     run_id: str
     is_graph: bool = False
+    privacy: str = NONE_PROMISED  # whom it protects and how far, in a short phrase
+    claim: str | None = None  # the same in a sentence
+    scores_are_raw: bool = False  # its scores were computed on raw counts, and no promise covers them
 
 
 def client(uri: str | None = None) -> "MlflowClient":
@@ -182,4 +186,7 @@ def _row(version: "ModelVersion", aliases: tuple[str, ...]) -> Version:
         created=datetime.fromtimestamp(version.creation_timestamp / 1000, tz=UTC),
         run_id=version.run_id or "",
         is_graph=GRAPH in tags,
+        privacy=in_brief(tags),
+        claim=tags.get("privacy.claim"),
+        scores_are_raw=tags.get(SCORED_ON) == RAW_COUNTS,
     )

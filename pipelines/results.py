@@ -7,6 +7,8 @@ import numpy as np
 import pandas as pd
 import polars as pl
 
+from pipelines.privacy.serving import Mark
+
 Alias = Literal["champion", "challenger"]
 
 
@@ -60,13 +62,14 @@ class Forecast:
     """One forecast from the newest observations.
 
     `frame` is in long format: unique_id, ds (time-zone aware), variable, lead_time (steps), forecast, then one column
-    per quantile, named q05, q50, q95, and so on.
+    per quantile, named q05, q50, q95, and so on. That of a private model is marked.
     """
 
     model: str
     version: str | None
     cutoff: pd.Timestamp
     frame: pl.DataFrame
+    mark: Mark | None = None
 
     @property
     def known_until(self) -> str:
@@ -76,12 +79,19 @@ class Forecast:
 
 @dataclass(frozen=True)
 class History:
-    """The course of training: one row an epoch: epoch, train_loss, validation_loss, learning_rate, seconds."""
+    """The course of training: one row an epoch: epoch, train_loss, validation_loss, learning_rate, seconds.
+
+    A private training tells no loss, NaN; its rows are some steps each, of which the last has the weights.
+    """
 
     epochs: pl.DataFrame
     best_epoch: int
     device: str
     parameters: int
+
+    @property
+    def has_losses(self) -> bool:
+        return not self.epochs["train_loss"].is_nan().all()
 
 
 @dataclass(frozen=True)

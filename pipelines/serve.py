@@ -20,9 +20,11 @@ import polars as pl
 import torch
 import uvicorn
 from anyio import CapacityLimiter, to_thread
-from fastapi import FastAPI, Response
+from fastapi import FastAPI, Request, Response
 
 from pipelines.predict import quantile_name
+from pipelines.privacy.access import Access, log_access
+from pipelines.privacy.serving import Mark, mark_of
 from pipelines.serving.body_limit import BodyLimit
 from pipelines.serving.champions import Champion, Champions, all_versions
 from pipelines.serving.failures import Refusal, answer_failures
@@ -33,6 +35,7 @@ from pipelines.serving.schemas import (
     ForecastRow,
     ModelList,
     ModelVersion,
+    PrivacyMark,
     Readiness,
 )
 
@@ -62,9 +65,10 @@ def create_app(
     limiter = CapacityLimiter(workers)
 
     @app.post("/v1/forecasts", responses={200: {"model": ForecastAnswer}, **FAILURES})
-    async def forecasts(request: ForecastRequest) -> Response:
+    async def forecasts(request: ForecastRequest, http: Request) -> Response:
+        who = http.client.host if http.client else "unknown"
         champion = await to_thread.run_sync(champions.get, request.data_set)
-        body = await to_thread.run_sync(lambda: answer(champion, request).model_dump_json(), limiter=limiter)
+        body = await to_thread.run_sync(lambda: answer(champion, request, who).model_dump_json(), limiter=limiter)
         return Response(body, media_type="application/json")
 
     @app.get("/v1/models", responses={503: {"model": Failure}})
@@ -88,21 +92,33 @@ async def _lifespan(_: FastAPI) -> AsyncIterator[None]:
     yield
 
 
-def answer(champion: Champion, request: ForecastRequest) -> ForecastAnswer:
-    """Raises DataError for what the model can't do, Refusal where there is nothing to forecast from."""
+def answer(champion: Champion, request: ForecastRequest, who: str) -> ForecastAnswer:
+    """What `who` gets, an address. Raises DataError for what the model can't do, ServingRefused for what a private one
+    may not, Refusal where there is nothing to forecast from."""
+    predictor = champion.predictor
+    mark = mark_of(
+        predictor.protection,
+        stored=champion.stored,
+        sent=request.observations is not None,
+        raw_input=request.raw_input,
+        name=champion.name,
+    )
     if champion.history is None and request.observations is None:
         raise Refusal(422, "observations_needed", f"no data of {champion.name} is stored here; send observations")
-    predictor = champion.predictor
-    values, mask, cutoff = predictor.window(history=champion.history, fresh=request.fresh(predictor.config.variables))
+    values, observed, cutoff = predictor.window(
+        history=champion.history, fresh=request.fresh(predictor.config.variables)
+    )
     frame = predictor.forecast_window(
         values,
-        mask,
+        observed,
         cutoff,
         edges=predictor.edges(cutoff, history=champion.history, flows=champion.flows),
         horizon=request.horizon,
         nodes=request.nodes,
         quantiles=request.quantiles,
     )
+    if mark is not None and not mark.is_exportable:
+        log_access(Access(who, "http", champion.name, champion.version, cutoff.isoformat(), mark.text))
     return ForecastAnswer(
         data_set=champion.name,
         model=predictor.config.label,
@@ -111,8 +127,15 @@ def answer(champion: Champion, request: ForecastRequest) -> ForecastAnswer:
         cutoff=cutoff.isoformat(),
         interval=predictor.config.interval,
         timezone=predictor.config.timezone,
+        privacy=_told(mark),
         forecasts=_rows(frame, request.quantiles),
     )
+
+
+def _told(mark: Mark | None) -> PrivacyMark | None:
+    if mark is None:
+        return None
+    return PrivacyMark(input=mark.input, mark=mark.text, exportable=mark.is_exportable, claim=mark.claim)
 
 
 def _rows(frame: pl.DataFrame, quantiles: Sequence[float]) -> list[ForecastRow]:
@@ -132,7 +155,8 @@ def list_models() -> ModelList:
                 version=row.version,
                 aliases=list(row.aliases),
                 model=row.model,
-                mae=row.mae,
+                mae=None if row.scores_are_raw else row.mae,
+                privacy=row.claim,
                 data_set_version=row.dataset_version,
                 created=row.created,
             )

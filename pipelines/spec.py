@@ -528,18 +528,35 @@ class ReleasePrivacy(PrivacyBase):
     noise: Literal["auto", "gaussian", "geometric"] = Field(
         "auto", description="exact integer noise; auto takes what has the smaller variance"
     )
+    counts: Literal["auto", "nodes", "flows"] = Field(
+        "auto",
+        description="of trips and od: inflow and outflow of every node, or the flow of every pair, whose sums are then "
+        "inflow (in the step of departure) and outflow; auto is flows where the task or the model reads them",
+    )
     person: str | None = Field(
         None, description="of trips: the column that says whose a trip is; units of users need it"
     )
     trips_per_unit: int | None = Field(None, ge=1, description="of trips: how many of a unit count, the others do not")
     trips_per_cell: int = Field(
-        1, ge=1, description="of trips: how many of a unit count in one step, source and target"
+        1,
+        ge=1,
+        description="of trips: how many of a unit count in one released cell: a step and a node, or a step and a pair",
     )
     one_place_per_step: bool = Field(
         False,
-        description="of counts without persons: you vouch that a person counts in one node at a time, once a step",
+        description="of long and wide: you vouch that a person counts in one node at a time, once a step",
     )
-    nested: int = Field(1, ge=1, description="of counts: in how many nested nodes a person counts at a time")
+    nested: int = Field(
+        1, ge=1, description="of long and wide: in how many nodes that hold each other a person counts at a time"
+    )
+    sums: dict[str, list[str]] = Field(
+        {}, description="of long and wide: nodes that are the sum of other nodes; what is released is made to add up"
+    )
+    revised: dict[str, int] = Field(
+        {},
+        description="periods whose records were corrected or came late, as { '2023-01-05' = 1 }: a number that is new "
+        "releases the period anew and charges it again",
+    )
     span: str | None = Field(None, description="of unit `user`: what the budget's time is called, such as '2020 Q3'")
 
     @model_validator(mode="after")
@@ -549,6 +566,37 @@ class ReleasePrivacy(PrivacyBase):
         if self.unit != "user" and self.span:
             raise ValueError(f"span is of unit 'user'; unit {self.unit!r} says its time itself")
         return self
+
+
+def _number_or_table(value: Any) -> Any:
+    """Checked before pydantic tries the union, which would complain once for each of its members."""
+    numbers = value.values() if isinstance(value, dict) else [value]
+    if not numbers or any(isinstance(n, bool) or not isinstance(n, int | float) or not abs(n) < 1e30 for n in numbers):
+        raise ValueError("is no finite number, nor a table of one for each variable or node")
+    return value
+
+
+PublicNumber = Annotated[float | dict[str, float], BeforeValidator(_number_or_table)]
+
+
+class PublicScale(Table):
+    """What scales the data for a private network: constants that are known without looking at the data."""
+
+    location: PublicNumber = Field(
+        0.0, description="about the middle: one number, or one for each variable, or for each node"
+    )
+    spread: PublicNumber = Field(
+        description="about how far values are from the location: one number, or one for each variable, or for each node"
+    )
+
+    @field_validator("spread")
+    @classmethod
+    def is_spread(cls, value: PublicNumber) -> PublicNumber:
+        given = value if isinstance(value, dict) else {"it": value}
+        wrong = [name for name, number in given.items() if not number > 0]
+        if wrong:
+            raise ValueError(f"is no spread: {wrong[0]} must be above 0")
+        return value
 
 
 class TrainingPrivacy(PrivacyBase):
@@ -565,6 +613,9 @@ class TrainingPrivacy(PrivacyBase):
     )
     sampling: Literal["poisson", "tiling"] = Field(
         "poisson", description="each window by itself; or disjoint windows from an offset drawn anew in every step"
+    )
+    public_scale: PublicScale = Field(
+        description="what scales the data; the mean and spread of the data themselves would be an unprotected release"
     )
 
     @field_validator("noise_multiplier", mode="before")
@@ -678,9 +729,11 @@ class Spec(Experiment):
 
     @model_validator(mode="after")
     def privacy_is_carried_out(self) -> Self:
-        """A promise that no step keeps is refused."""
-        if self.privacy is not None:
-            raise ValueError(f"privacy.mechanism {self.privacy.mechanism!r} is not carried out by this version")
+        """A promise that the data can't support is refused."""
+        if isinstance(self.privacy, ReleasePrivacy):
+            from pipelines.privacy.claimable import require_claimable  # which is made of the tables above
+
+            require_claimable(self, self.privacy)
         return self
 
     @property
@@ -786,7 +839,7 @@ UNION_TAGS = (
     {"trips", "od", "long", "wide", "lstm", "gru", "bilstm", "bigru", "dlinear", "stid", "regenn"}
     | {"evolvegcn", "gcn", "graph-recurrent", "evolvegcn-flows", "gcn_gru", "links", "edge_labels", "node_labels"}
     | {"release", "dp_sgd"}
-    | {"list[str]", "str", "int", "constrained-str", "dict[str,str]"}
+    | {"list[str]", "str", "int", "float", "constrained-str", "dict[str,str]", "dict[str,float]"}
 )
 
 

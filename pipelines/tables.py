@@ -43,13 +43,16 @@ def version_table(rows: list[Version]) -> str:
     table = Table(box=box.SIMPLE_HEAD)
     for column in ("name", "version", "alias", "model", "score", "data set", "created"):
         table.add_column(column)
+    table.add_column("privacy", no_wrap=True)  # a phrase that is torn apart could be quoted in part
     for row in rows:
         created = f"{row.created:%Y-%m-%d %H:%M} UTC"
-        table.add_row(row.name, row.version, ", ".join(row.aliases), row.model, row.score, row.dataset_version, created)
-    return drawn(table)
+        score = f"{row.score} (raw)" if row.scores_are_raw else row.score
+        named = row.name, row.version, ", ".join(row.aliases), row.model, score, row.dataset_version, created
+        table.add_row(*named, row.privacy)
+    return drawn(table, width=120 + max(len(row.privacy) for row in rows))
 
 
-def drawn(table: Table) -> str:
+def drawn(table: Table, *, width: int = 120) -> str:
     text = io.StringIO()
-    Console(file=text, width=120, no_color=True).print(table)
+    Console(file=text, width=width, no_color=True).print(table)
     return "\n".join(line.rstrip() for line in text.getvalue().strip("\n").splitlines())

@@ -26,6 +26,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn import functional
 
+from data.appended import Appended
 from data.splits import Ranges, sample_starts
 from data.windows import Batch, WindowSampler, observed_starts
 from models.flow_forecaster import FlowForecaster
@@ -37,6 +38,7 @@ from pipelines.errors import SpecError, TrainingError
 from pipelines.fingerprint import code_fingerprint
 from pipelines.graphs import static_graph
 from pipelines.prepare import Prepared, node_distances
+from pipelines.privacy.claim import Protection
 from pipelines.results import History
 from pipelines.spec import GraphModel, Model, Training
 from pipelines.steps import Plan, Step, one_window_a_step, only, shuffled
@@ -83,6 +85,7 @@ class Fitted:
     key: str  # of everything that the weights follow from
     reused: bool
     relations: Tensor | None = None  # [K, 2, V, V]: source and target layer of a learned graph after each epoch
+    protection: Protection | None = None  # of a network that was trained privately
 
 
 def training_key(prepared: Prepared, ranges: Ranges, model: Model, training: Training) -> str:
@@ -190,6 +193,7 @@ class Run:
         ranges: Ranges,
         place: Path,
         say: Callable[[str], None],
+        extra: Batch | None = None,  # training samples that are not of the series
     ) -> None:
         self.training, self.place, self.say = training, place, say
         self.device = choose_device(training.device)
@@ -214,6 +218,8 @@ class Run:
             )
             for starts in (learn, check)
         )
+        if extra is not None:
+            self.learn = Appended(self.learn, extra)
         self.batch_size = batch_size(training, len(self.learn))
         self.on_data_scale = training.loss_scale == "data" or is_reference(model)
         self.plan = self._literal_plan() if is_reference(model) else shuffled(len(self.learn), self.batch_size)

@@ -1,7 +1,8 @@
 """A home of the tests' own, and one tiny experiment that went the whole road, for whoever needs a trained model."""
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,6 +13,7 @@ from pipelines.settings import apply_environment
 if TYPE_CHECKING:
     from data.dataset import DataSet
     from pipelines.experiment import Trained
+    from pipelines.privacy.claim import Protection
     from pipelines.results import Registered
     from pipelines.spec import Spec
 
@@ -87,6 +89,65 @@ def tiny(home: Path, tmp_path_factory: pytest.TempPathFactory) -> Tiny:
     trained = train(spec, dataset, say=lambda line: None)
     registered, _ = enrol(spec, dataset, trained, say=lambda line: None)
     return Tiny(folder / "tiny.toml", home, spec, dataset, trained, registered)
+
+
+@pytest.fixture(scope="session")
+def released() -> "Protection":
+    """Of a release: a day of a person."""
+    from pipelines.privacy.claim import Claim, Protection
+    from pipelines.privacy.mechanisms import GaussianRelease
+
+    mechanism = GaussianRelease(sensitivity=6.9282, scale=29.3)
+    claim = Claim(
+        "user_day",
+        "add or remove",
+        0.9987,
+        1e-6,
+        "PLD 1.0",
+        mechanism,
+        assumptions=("a person is in one zone at a time",),
+    )
+    return Protection(claim, 7, "ab" * 32, "release-1", "released_input")
+
+
+@pytest.fixture(scope="session")
+def dp_sgd() -> "Protection":
+    """Of a private training: a window."""
+    from pipelines.privacy.claim import Claim, Protection
+    from pipelines.privacy.mechanisms import PrivateTraining
+
+    mechanism = PrivateTraining(noise_multiplier=4.0, sample_rate=0.082, steps=486, max_grad_norm=0.1)
+    claim = Claim("window", "zero out", 2.101, 1e-6, "PLD 1.0", mechanism)
+    return Protection(claim, 9, "cd" * 32, "training-1", "raw_input_internal")
+
+
+@pytest.fixture
+def private(tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> "Callable[[Protection], Tiny]":
+    """Register the tiny model, in a home of the test's own, as one that learnt from a release or by DP-SGD."""
+    from data import store
+    from data.dataset import Release
+    from pipelines.register import register
+    from pipelines.registry import promote
+    from pipelines.settings import datasets
+
+    home = tmp_path / "home"
+    home.mkdir()
+    shutil.copytree(datasets(), home / "datasets")
+    shutil.copy(tiny.home / "mlflow.db", home / "mlflow.db")
+    monkeypatch.setenv("FLOCKCAST_HOME", str(home))
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{home}/mlflow.db")
+
+    def make(protection: "Protection") -> Tiny:
+        is_release = protection.serving == "released_input"
+        release = Release(protection.to_json(), {"y": 1.5}, {"2024-03-01": 1}, ["release-1"]) if is_release else None
+        dataset = replace(tiny.dataset, manifest=replace(tiny.dataset.manifest, release=release))
+        store.save(dataset, datasets())
+        monkeypatch.setattr("pipelines.register.protection_of", lambda _: protection)
+        registered = register(tiny.spec, dataset, tiny.trained.prepared, tiny.trained.evaluated)
+        promote("tiny", registered.version)
+        return replace(tiny, home=home, dataset=dataset, registered=registered)
+
+    return make
 
 
 def write_counts(file: Path) -> None:

@@ -17,7 +17,9 @@ from pipelines import settings
 from pipelines.errors import StoreError
 from pipelines.fingerprint import code_fingerprint
 from pipelines.graph_task.spec import EdgeData, GraphSpec
-from pipelines.ingest import Say, Sources, fate, keeping_examples, portable_name, resolved
+from pipelines.ingest import Say, fate
+from pipelines.quarantine import keeping_examples
+from pipelines.sources import Sources, portable_name, resolved
 
 
 def ingest_or_reuse(spec: GraphSpec, *, fresh: bool = False, say: Say = print) -> tuple[SnapshotSet, bool]:
@@ -70,6 +72,7 @@ def _sources(spec: GraphSpec) -> Sources:
         zones=None,
         hashes={portable_name(file, spec.folder): sha256(file) for group in files.values() for file in group},
         recipe=f"{spec.digest('data')}-{code_fingerprint('data')}",
+        folder=spec.folder,
     )
 
 

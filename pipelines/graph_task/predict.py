@@ -35,6 +35,7 @@ class GraphForecast:
     version: str
     known_until: str
     frame: pl.DataFrame
+    mark: None = None  # no model of a graph is private
 
 
 @torch.no_grad()

@@ -97,6 +97,7 @@ class Protection:
     def tags(self) -> dict[str, str]:
         """Of an MLflow run and version."""
         claim = self.claim
+        span = {"privacy.span": claim.span} if claim.span else {}
         return {
             "privacy.claim": claim.sentence,
             "privacy.unit": claim.unit,
@@ -109,6 +110,7 @@ class Protection:
             "privacy.ledger_hash": self.ledger_hash,
             "privacy.ledger_run": self.run_id,
             "privacy.serving": self.serving,
+            **span,
         }
 
     def to_json(self) -> str:

@@ -8,6 +8,8 @@ import polars as pl
 from data.dataset import DataSet, Manifest
 from data.snapshot_store import SnapshotManifest
 from data.splits import Ranges
+from pipelines.privacy.claim import WHOM, rounded_up
+from pipelines.privacy.told import claim_of
 from pipelines.report.comparison import Comparison, error_by_horizon, error_by_node
 from pipelines.report.figures import INTERVAL_METHODS
 from pipelines.report.flow_matrix import pair_means, pair_text, pairs
@@ -35,7 +37,6 @@ def tiles(dataset: DataSet, backtest: Backtest, comparison: Comparison) -> list[
     horizon, manifest = backtest.truth.shape[1], dataset.manifest
     served = backtest.intervals[backtest.served]
     holds = abs(served.coverage - served.level) <= GOOD_COVERAGE
-    used = manifest.rows_used / max(manifest.rows_read, 1)
     ahead = lead(horizon, backtest.interval)
     return [
         Tile(
@@ -50,8 +51,17 @@ def tiles(dataset: DataSet, backtest: Backtest, comparison: Comparison) -> list[
             f"of the observed test values; the aim is {percent(served.level)}",
             "plain" if holds else "bad",
         ),
-        Tile("Data used", percent(used), f"{manifest.rows_used:,} of {manifest.rows_read:,} rows of the source"),
+        _data_tile(manifest),
     ]
+
+
+def _data_tile(manifest: Manifest) -> Tile:
+    claim = claim_of(manifest)
+    if claim is not None:
+        whom = f"protects {WHOM[claim.unit]}" + (f" over {claim.span}" if claim.span else "")
+        return Tile("Privacy", f"ε = {rounded_up(claim.epsilon)}", f"{whom}, δ = {claim.delta:.3g}; {claim.accountant}")
+    used = percent(manifest.rows_used / max(manifest.rows_read, 1))
+    return Tile("Data used", used, f"{manifest.rows_used:,} of {manifest.rows_read:,} rows of the source")
 
 
 def _rival_tile(comparison: Comparison) -> Tile:
@@ -214,6 +224,12 @@ def of_data(manifest: Manifest) -> str:
 
 
 def of_rows(manifest: Manifest | SnapshotManifest) -> str:
+    claim = claim_of(manifest)
+    if claim is not None:
+        return (
+            f"The counts were released once, with noise. {claim.sentence}. How many rows there were, and what was "
+            "wrong with some, is not told: it would follow from rows of people."
+        )
     rejected = sum(manifest.rejected.values())
     if rejected == 0:
         return f"All {manifest.rows_read:,} rows of the source were used."
@@ -227,7 +243,10 @@ def of_rows(manifest: Manifest | SnapshotManifest) -> str:
 def of_training(history: History) -> str:
     seconds = float(history.epochs["seconds"].sum())
     took = f"{seconds / 60:.1f} minutes" if seconds >= 90 else f"{seconds:.0f} seconds"
+    course = f"{plural(history.parameters, 'parameter')}, trained for {took} on {history.device}. "
+    if not history.has_losses:
+        return f"{course}The weights are those of the last private step."
     return (
-        f"{plural(history.parameters, 'parameter')}, trained for {took} on {history.device}. "
-        f"The weights are those of epoch {history.best_epoch + 1}; training ended with epoch {len(history.epochs)}."
+        f"{course}The weights are those of epoch {history.best_epoch + 1}; training ended with epoch "
+        f"{len(history.epochs)}."
     )

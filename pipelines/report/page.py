@@ -1,5 +1,6 @@
 """Put the report together: figures, findings and facts into one page."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -8,6 +9,8 @@ import polars as pl
 
 from data.dataset import DataSet
 from data.splits import Ranges, cut_ranges
+from pipelines.privacy.claim import Protection
+from pipelines.privacy.utility import Point
 from pipelines.report import comparison as against
 from pipelines.report import figures, findings, maps, words
 from pipelines.report.browse import Browse, browse
@@ -15,6 +18,7 @@ from pipelines.report.figures import Figure
 from pipelines.report.flow_matrix import flow_figures
 from pipelines.report.network import NetworkCourse, edges_of_flows, network_course
 from pipelines.report.network_figures import network_figures
+from pipelines.report.privacy import Private, private_section
 from pipelines.report.relations import relation_figures, relation_rows
 from pipelines.report.shell import account_of, footer, render, write_page
 from pipelines.report.weights import of_weights, weight_figure
@@ -47,6 +51,7 @@ class Run:
     network: Network | None  # the flows as a network at each step, None where there are none
     explanation: Explanation | None  # None for a model without a learned graph
     weights: WeightCourse | None  # None for a model whose weights stay as they are
+    private: Private | None  # None for a model of which nothing is promised
 
 
 def write_report(
@@ -60,11 +65,15 @@ def write_report(
     path: Path,
     explanation: Explanation | None = None,
     weights: WeightCourse | None = None,
+    protection: Protection | None = None,
+    points: Sequence[Point] = (),
 ) -> Path:
-    """Write the report of a run to `path`, whole or not at all.
+    """Write the report of a run to `path`, whole or not at all. Of a private model that is `protection`, with `points`
+    of versions to compare, the card is looked for beside the page.
 
     Raises StoreError if the file can't be written.
     """
+    labels = words.node_labels(dataset.panel.static)
     run = Run(
         spec=spec,
         dataset=dataset,
@@ -73,20 +82,21 @@ def write_report(
         history=history,
         registered=registered,
         compared=against.compare(backtest),
-        labels=words.node_labels(dataset.panel.static),
-        links=maps.link_totals(dataset.flows) if dataset.flows is not None else None,
+        labels=labels,
+        links=maps.link_totals(dataset.links) if dataset.links is not None else None,
         network=_network(spec, dataset),
         explanation=explanation,
         weights=weights,
+        private=private_section(protection, dataset.manifest.release, backtest, labels=labels, points=points),
     )
     return write_page(_render(run), path)
 
 
 def _network(spec: Spec, dataset: DataSet) -> Network | None:
-    if dataset.flows is None:
+    if dataset.links is None:
         return None
     index, split = dataset.panel.index, spec.task.split
-    edges = edges_of_flows(dataset.flows, index)
+    edges = edges_of_flows(dataset.links, index)
     if edges.is_empty():
         return None
     ranges = cut_ranges(len(index), validation=split.validation, test=split.test, window=1, horizon=1)
@@ -107,6 +117,7 @@ def _render(run: Run) -> str:
         metrics=against.metrics_of(run.backtest),
         are_flows=run.backtest.are_flows,
         relations=relation_rows(run.explanation) if run.explanation else [],
+        private=run.private,
         footer=footer(run.dataset.manifest, run.registered, seed=run.spec.training.seed, digest=run.spec.digest()),
     )
 
@@ -124,11 +135,12 @@ def _figures(run: Run) -> dict[str, Figure]:
         *(flow_figures(_by_zones(backtest), places, run.labels) if backtest.are_flows else []),
         *(_network_figures(run.network, places, run.labels) if run.network else []),
         *(relation_figures(run.explanation) if run.explanation else []),
+        *(run.private.figures if run.private else []),
         figures.rejection_figure({reason: n for reason, n in rejected.items() if n})
         if any(rejected.values())
         else None,
         figures.observed_figure(run.dataset.panel),
-        figures.training_figure(run.history),
+        figures.training_figure(run.history) if run.history.has_losses else None,
         weight_figure(run.weights.norms, run.weights.names) if run.weights else None,
     ]
     return {figure.name: figure for figure in drawn if figure is not None}

@@ -17,6 +17,7 @@ from plotly.offline import get_plotlyjs
 from data.dataset import Manifest
 from data.snapshot_store import SnapshotManifest
 from pipelines.errors import StoreError
+from pipelines.privacy.told import claim_of
 from pipelines.report import words
 from pipelines.report.figures import Figure
 from pipelines.results import Registered
@@ -61,6 +62,7 @@ def account_of(manifest: Manifest | SnapshotManifest) -> dict[str, Any]:
     rejected = sorted(manifest.rejected.items(), key=lambda reason: -reason[1])
     return {
         "manifest": manifest,
+        "is_told": claim_of(manifest) is None,  # how many rows there were
         "rejected": [
             (reason.replace("_", " "), n, words.percent(n / manifest.rows_read)) for reason, n in rejected if n
         ],

@@ -12,6 +12,7 @@ from threading import Lock
 import polars as pl
 
 from data import store
+from data.dataset import Manifest
 from data.errors import DataError
 from data.panel import Panel
 from pipelines.errors import FlockcastError, RegistryUnreachable
@@ -31,8 +32,12 @@ class Champion:
     version: str
     predictor: Predictor
     history: Panel | None
-    data_set_version: str | None
+    stored: Manifest | None  # of that data set
     flows: pl.DataFrame | None = None
+
+    @property
+    def data_set_version(self) -> str | None:
+        return self.stored.version if self.stored is not None else None
 
 
 class Champions:
@@ -89,15 +94,15 @@ def load(name: str, present: Champion | None = None) -> Champion:
     else:
         predictor = Predictor.load(fetch_forecaster(registry, found))
         log.info("%s version %s serves now", name, version)
-    newest = next(iter(store.manifests(datasets(), predictor.config.name)), None)
+    newest = next(filter(predictor.may_read, store.manifests(datasets(), predictor.config.name)), None)
     if newest is None:
         return Champion(name, version, predictor, None, None)
-    if present is not None and predictor is present.predictor and present.data_set_version == newest.version:
+    if present is not None and predictor is present.predictor and present.stored == newest:
         return present
     stored = store.load(datasets(), newest.name, newest.version)
-    flows = stored.flows if predictor.edge_steps else None
+    flows = stored.links if predictor.edge_steps else None
     history = predictor.recent(predictor.stored(stored))
-    return Champion(name, version, predictor, history, newest.version, flows)
+    return Champion(name, version, predictor, history, stored.manifest, flows)
 
 
 def all_versions() -> list[Version]:

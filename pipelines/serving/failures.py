@@ -9,6 +9,7 @@ from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
 from data.errors import DataError
+from pipelines.errors import ServingRefused
 from pipelines.serving.schemas import Failure, Problem
 
 CODES = {400: "bad_request", 404: "not_found", 405: "method_not_allowed", 413: "body_too_large"}
@@ -33,6 +34,10 @@ def answer_failures(app: FastAPI) -> None:
     @app.exception_handler(DataError)
     async def wrong_data(_: Request, error: DataError) -> JSONResponse:
         return failure(422, "invalid_request", str(error))
+
+    @app.exception_handler(ServingRefused)
+    async def private(_: Request, error: ServingRefused) -> JSONResponse:
+        return failure(422, "raw_input_refused", str(error))
 
     @app.exception_handler(RequestValidationError)
     async def wrong_shape(_: Request, error: RequestValidationError) -> JSONResponse:

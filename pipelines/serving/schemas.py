@@ -41,6 +41,12 @@ class ForecastRequest(BaseModel):
     nodes: Annotated[list[Text], Field(min_length=1, fail_fast=True)] | None = Field(None, description="all by default")
     horizon: int | None = Field(None, description="steps ahead; all that the model can by default")
     quantiles: Annotated[list[Number], Field(max_length=99)] = Field(list(QUANTILES), description="may be empty")
+    raw_input: bool = Field(
+        False,
+        strict=True,
+        description="of a private model that forecasts from released counts: the observations are known to be raw; "
+        "without it they are refused, with it the answer is marked and logged",
+    )
 
     def fresh(self, variables: Sequence[str]) -> pl.DataFrame | None:
         """The observations as a frame: unique_id, ds, and those of the model's `variables` that some row names.
@@ -67,6 +73,15 @@ class ForecastRow(BaseModel):
     quantiles: dict[str, float]
 
 
+class PrivacyMark(BaseModel):
+    """What the forecast of a private model tells of today's people."""
+
+    input: Literal["released", "raw"]
+    mark: str
+    exportable: bool = Field(description="whether the forecast may be published, cached, passed on")
+    claim: str = Field(description="what is promised of the model's training")
+
+
 class ForecastAnswer(BaseModel):
     data_set: str
     model: str = Field(description="the kind of model: gru, stid, ...")
@@ -76,6 +91,7 @@ class ForecastAnswer(BaseModel):
     cutoff: str = Field(description="the last step known to the forecast")
     interval: str
     timezone: str
+    privacy: PrivacyMark | None = Field(None, description="null: no privacy promise is made of this model")
     forecasts: list[ForecastRow]
 
 
@@ -86,7 +102,11 @@ class ModelVersion(BaseModel):
     version: str
     aliases: list[str]
     model: str
-    mae: float | None = Field(description="of its backtest; comparable only within one data set version")
+    mae: float | None = Field(
+        description="of its backtest; comparable only within one data set version. Withheld (null) where it was "
+        "computed on the raw counts that a private model is to protect"
+    )
+    privacy: str | None = Field(None, description="whom it protects and how far; null: no promise is made")
     data_set_version: str
     created: datetime
 

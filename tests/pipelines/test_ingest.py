@@ -7,7 +7,6 @@ import pytest
 
 from data import store
 from data.errors import DataError, TooManyRejected
-from pipelines import ingest as step
 from pipelines import settings
 from pipelines.errors import StoreError
 from pipelines.ingest import describe, ingest, ingest_or_reuse
@@ -82,7 +81,7 @@ def test_the_other_bundled_specs_read_all_their_rows_and_load_as_they_were_store
 
 def test_an_unchanged_source_is_not_read_again(folder, monkeypatch):
     first = told(spec_in(folder))
-    monkeypatch.setattr(step, "read_long", None)
+    monkeypatch.setattr("pipelines.reading.read_long", None)
     second = told(spec_in(folder))
     assert first[0].startswith("read 60 rows from birds.csv in ")
     assert first[0].endswith(": 60 used, 0 rejected")
@@ -94,7 +93,7 @@ def test_an_unchanged_source_is_not_read_again(folder, monkeypatch):
     "change",
     [
         lambda folder, patch: add(folder, "a,2024-03-02 06:00,1"),
-        lambda folder, patch: patch.setattr(step, "code_fingerprint", lambda room: "newer"),
+        lambda folder, patch: patch.setattr("pipelines.sources.code_fingerprint", lambda room: "newer"),
     ],
     ids=["a row more", "other code"],
 )

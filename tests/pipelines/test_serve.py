@@ -105,6 +105,7 @@ def test_an_answer_says_what_it_rests_on(app, tiny):
         "cutoff": "2024-03-20T23:00:00+01:00",
         "interval": "1h",
         "timezone": "Europe/Oslo",
+        "privacy": None,
     }
 
 
@@ -289,6 +290,7 @@ def test_the_models_are_listed_with_what_they_are_worth(app, tiny):
         "aliases": ["champion"],
         "model": "gru",
         "data_set_version": tiny.dataset.manifest.version,
+        "privacy": None,
     }
 
 

@@ -88,6 +88,7 @@ def page(spec: GraphSpec, dataset: SnapshotSet, trained: Trained, registered: Re
         metrics={metric: METRICS[metric] for metric in result.scores.columns[1:]},
         listings=listings(prepared, spec.model, fitted.network, found),
         is_about_links=prepared.is_about_links,
+        private=None,  # no model of a graph is private
         footer=footer(dataset.manifest, registered, seed=spec.training.seed, digest=spec.digest()),
     )
 

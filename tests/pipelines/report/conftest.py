@@ -10,8 +10,10 @@ import pandas as pd
 import polars as pl
 import pytest
 
-from data.dataset import DataSet, Manifest
+from data.dataset import DataSet, Manifest, Release
 from data.panel import Panel
+from pipelines.privacy.claim import Protection
+from pipelines.privacy.utility import Point
 from pipelines.results import Backtest, Explanation, Forecast, History, Intervals, Registered
 from pipelines.spec import Spec, parse_spec
 
@@ -46,6 +48,32 @@ def long_names() -> Run:
         f"Station {n:02d} at the corner of a rather long avenue & <b>an even longer street</b>" for n in range(40)
     )
     return build_run(nodes=nodes, coordinates=False, spread={**SPREAD, "ridge": 0.7})
+
+
+@pytest.fixture
+def private_run(released: Protection) -> Run:
+    """A run on released counts, beside versions that promise more, less and nothing."""
+    return of_release(build_run(), released)
+
+
+@pytest.fixture
+def raw_run(dp_sgd: Protection) -> Run:
+    """A run that was trained privately on raw counts."""
+    return {**build_run(), "protection": dp_sgd}
+
+
+def of_release(run: Run, protection: Protection, *, variance: float = 2.25) -> Run:
+    variances = {**dict.fromkeys(run["backtest"].variables, variance), "flow": variance / 12}
+    release = Release(protection.to_json(), variances, {"2023-03-02": 1}, ["release-1"])
+    manifest = replace(
+        run["dataset"].manifest, release=release, rows_read=0, rows_used=0, rejected={}, notes={}, quarantine=None
+    )
+    points = [
+        Point("1", "gru", 0.5, 9.0, 9.0, False),
+        Point("3", "gru", protection.claim.epsilon, 8.2, variance, True),
+        Point("2", "lstm", None, 8.0, 0.0, False),
+    ]
+    return {**run, "dataset": replace(run["dataset"], manifest=manifest), "protection": protection, "points": points}
 
 
 @pytest.fixture

@@ -20,7 +20,7 @@ Visit = Callable[..., tuple[Any, list[str]]]
 pytestmark = pytest.mark.browser
 
 
-@pytest.fixture(params=["city", "hostile", "long_names", "graph_run", "large_graph_run"])
+@pytest.fixture(params=["city", "hostile", "long_names", "graph_run", "large_graph_run", "private_run", "raw_run"])
 def report(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
     return write_report(**request.getfixturevalue(request.param), path=tmp_path / "report.html")
 

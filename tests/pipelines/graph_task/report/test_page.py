@@ -49,6 +49,10 @@ def test_a_name_is_text_and_never_markup(run) -> None:
     assert "<b>glad</b>" not in text
 
 
+def test_the_page_says_that_nothing_is_promised_of_anybody_s_privacy(run) -> None:
+    assert "No privacy promise is made of this model." in visible(run.page)
+
+
 def test_the_page_says_how_the_data_were_read_and_what_became_of_the_version(run) -> None:
     said = visible(run.page)
     read = run.dataset.manifest.rows_read

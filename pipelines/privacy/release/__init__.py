@@ -1,0 +1,1 @@
+"""Released counts: bound, count, add noise once, store; everything later reads the release and costs nothing more."""

@@ -1,0 +1,44 @@
+"""What a private release would cost, asked without spending anything or reading a row."""
+
+from pipelines.privacy.ledger.ledger import Ledger
+from pipelines.privacy.release.charging import Draw, objection, sufficient
+from pipelines.privacy.release.domain import domain_of
+from pipelines.privacy.release.drawing import variances
+from pipelines.privacy.release.ingest import next_draw
+from pipelines.privacy.release.periods import told
+from pipelines.privacy.release.stored import kept_for
+from pipelines.spec import ReleasePrivacy, Spec
+
+
+def quote(spec: Spec) -> str | None:
+    """What ingesting `spec` would draw and charge, one line a thing; None where it would draw nothing.
+
+    Raises SpecError, DataError of its files, StoreError as the ingest step does.
+    """
+    if not isinstance(spec.privacy, ReleasePrivacy):
+        return None
+    domain = domain_of(spec, spec.privacy)
+    kept = kept_for(domain)
+    return _lines(next_draw(domain, kept)) if kept.missing else None
+
+
+def _lines(draw: Draw) -> str:
+    domain, ledger, charge = draw.domain, Ledger.open(), draw.charge()
+    refused = objection(ledger, charge)
+    noise = {name: f"{variance**0.5:.3g} in {name}" for name, variance in variances(domain, draw.mechanism).items()}
+    released = int(domain.mask[domain.steps_in(list(draw.periods))].sum())
+    needed = sufficient(draw.mechanism, delta=charge.delta)
+    lines = [
+        (
+            "release",
+            f"{released:,} cells of {told(list(draw.periods))}, to be drawn once; nothing is spent now",
+        ),
+        ("promise", draw.claim.sentence),
+        ("noise", f"standard deviation {', '.join(noise.values())}"),
+        ("cost", f"on each period, of a budget of its own: one of epsilon {needed.epsilon:g} admits it once"),
+        (
+            "budget",
+            refused or f"that of data set {charge.data_set!r} admits it: `flockcast ingest` draws and charges",
+        ),
+    ]
+    return "\n".join(f"{name:<12}{text}" for name, text in lines)
