@@ -288,3 +288,34 @@ def test_a_database_that_is_none_is_exit_code_2(run: Run, monkeypatch: pytest.Mo
         code, _, said = run("show")
         assert code == 2, url
         assert "sqlite" in said
+
+
+def test_a_correction_shows_in_what_a_run_is_said_to_cost(run: Run, used: Ledger) -> None:
+    before = run("explain", "release-1")[1]
+    used.correct("release-1", GaussianRelease(sensitivity=4.0, scale=10.0), actor="keeper", reason="noise was halved")
+    after = run("explain", "release-1")[1]
+    said = [float(re.search(r"epsilon = ([0-9.]+)", text).group(1)) for text in (before, after)]
+    assert said[1] > 2 * said[0]
+
+
+def test_runs_without_privacy_are_shown_beside_the_budget_that_does_not_bound_them(run: Run) -> None:
+    assert run(*GRANT, "--allow-nonprivate-internal")[0] == 0
+    Ledger.open().reserve_nonprivate(
+        run_id="Plain-1", tenant="default", data_set="bikes", sources=("a" * 64,), config_hash="c0ffee"
+    )
+    for told in (run("show", "bikes")[1], run("export", "--format", "html")[1]):
+        assert re.search(
+            r"[Nn]ot bounded by it: what runs without privacy made \(1\), inside the house \(Plain-1\)", told
+        )
+
+
+def test_blocks_without_a_spend_are_not_taken_for_all_blocks(run: Run, used: Ledger) -> None:
+    told = run("show", "bikes", "--blocks", "2024-01-01..")[1]
+    assert "of others there is" in told
+    assert "every block has all of it" not in told
+
+
+def test_a_large_delta_needs_the_number_of_units(run: Run) -> None:
+    code, _, said = run("grant", "trams", "--unit", "trip", "--epsilon", "1", "--reason", "a test", "--delta", "0.01")
+    assert code == 2
+    assert "--units" in said

@@ -72,6 +72,15 @@ class Run:
         return sum(bound for bound in bounds if bound is not None)
 
     @property
+    def left(self) -> int:
+        """Steps of the reservation that no attempt may have taken; none of what is drawn all at once."""
+        if self.reserved is None:
+            return 1  # a run without privacy spends nothing that could run out
+        if not isinstance(self.reserved, PrivateTraining):
+            return 0
+        return max(self.reserved.steps - self.attempted, 0)
+
+    @property
     def earlier(self) -> int:
         """Steps of the attempts before the present one."""
         assert isinstance(self.reserved, PrivateTraining)

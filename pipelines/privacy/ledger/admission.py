@@ -56,6 +56,10 @@ def admit_nonprivate(book: Book, asked: Nonprivate) -> Answer | None:
     fields |= {"blocks": [], "unit": "none", "serving": "raw_input_internal"}
     before = book.step(asked.run_id, "reserve")
     if before is not None:
+        if any(before.get(name) != value for name, value in fields.items() if name != "actor"):
+            raise LedgerError(
+                f"run {asked.run_id} was reserved before for something else; another run needs another id"
+            )
         return before
     closed = next((policy for policy in policies if not policy.allow_nonprivate_internal), None)
     if closed is None:

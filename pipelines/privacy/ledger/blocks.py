@@ -87,9 +87,9 @@ def _next(block: str) -> str:
 
 def _ordinal(name: str, kind: str) -> int | None:
     try:
-        if kind == "day" and re.fullmatch(r"\d{4}-\d\d-\d\d", name):
+        if kind == "day" and re.fullmatch(r"\d{4}-\d\d-\d\d", name, re.ASCII):
             return date.fromisoformat(name).toordinal()
-        if kind == "week" and re.fullmatch(r"\d{4}-W\d\d", name):
+        if kind == "week" and re.fullmatch(r"\d{4}-W\d\d", name, re.ASCII):
             return date.fromisocalendar(int(name[:4]), int(name[6:]), 1).toordinal()
     except ValueError:
         return None

@@ -19,6 +19,7 @@ from pipelines.privacy.mechanisms import (
     PrivateTraining,
     RandomStopping,
 )
+from pipelines.privacy.renyi import expected_trials
 from pipelines.registry import client
 
 
@@ -70,7 +71,7 @@ def mechanism_sentence(mechanism: Mechanism) -> str:
         )
     if isinstance(mechanism, RandomStopping):
         return (
-            f"the best of a random number of trainings was kept, {_mean(mechanism)} on average; of each, "
+            f"the best of a random number of trainings was kept, {expected_trials(mechanism):.3g} on average; of each, "
             f"{mechanism_sentence(mechanism.trial)}"
         )
     samples = "one sample" if mechanism.group_size == 1 else f"up to {mechanism.group_size} samples"
@@ -80,14 +81,6 @@ def mechanism_sentence(mechanism: Mechanism) -> str:
         f"each to {mechanism.max_grad_norm:g} and added noise of {mechanism.noise_multiplier:g} times that; one unit "
         f"is in {samples}"
     )
-
-
-def _mean(search: RandomStopping) -> str:
-    """Of the truncated negative binomial distribution."""
-    eta, gamma = search.eta, search.gamma
-    if eta == 0:
-        raise LedgerError("a search of shape 0 has no account here")
-    return f"{eta * (1 - gamma) / (gamma * (1 - gamma**eta)):.3g}"
 
 
 def _story(entries: list[Entry], run_id: str) -> Story:
@@ -118,7 +111,7 @@ def _story(entries: list[Entry], run_id: str) -> Story:
 def _claim(run: Run, spent: Mechanism, policy: Policy) -> Claim:
     fields = run.entry.fields
     delta = float(fields["delta"])
-    epsilon = 0.0 if run.released else float(cost.epsilon([spent], delta))
+    epsilon = float(cost.epsilon(run.counted, delta))  # with what corrections have added
     relation, accountant = fields["relation"], accounting.ACCOUNTANT
     return Claim(policy.unit, relation, epsilon, delta, accountant, spent, fields.get("span"))
 

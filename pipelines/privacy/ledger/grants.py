@@ -9,7 +9,7 @@ from pipelines.privacy.ledger import cost
 from pipelines.privacy.ledger.book import Book
 from pipelines.privacy.ledger.chain import Entry
 from pipelines.privacy.ledger.records import Policy, require_finite
-from pipelines.privacy.units import default_delta
+from pipelines.privacy.units import MOST_DELTA, default_delta
 
 
 def proposed(*, epsilon: float, delta: float | None, order: float | None, units: int | None, **terms: Any) -> Policy:
@@ -18,6 +18,11 @@ def proposed(*, epsilon: float, delta: float | None, order: float | None, units:
     Raises PolicyError for what makes no sense.
     """
     require_finite(epsilon)
+    if delta is not None and MOST_DELTA < delta < 1 and units is None:
+        raise PolicyError(
+            f"delta {delta:g} is above {MOST_DELTA:g}: say with --units how many units there are at least, "
+            "since it must be far below one in their number"
+        )
     try:
         chosen = default_delta(units) if delta is None else delta
         best = renyi.best_order(epsilon=epsilon, delta=chosen) if order is None else order

@@ -80,7 +80,10 @@ class Ledger:
         return None if answer is None else _admitted(answer)
 
     def start(self, run_id: str, *, sources: tuple[str, ...] | None = None) -> Entry:
-        """Say that reading begins now; again in another process, once the first is gone, to go on after a stop.
+        """Say that reading begins now; again, to begin anew after a stop, with the steps that were never announced.
+
+        A second start after steps were announced is a second attempt, whose steps count beside the first's; it is
+        refused while another process is at work, and where nothing of the reservation is left.
 
         `sources`, the sha256 of the files as they are now, must be those that were reserved for.
         """

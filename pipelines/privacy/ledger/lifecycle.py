@@ -25,9 +25,15 @@ def start(book: Book, run_id: str, *, sources: tuple[str, ...] | None) -> Entry:
     if run.attempts:
         attempt = run.attempts[-1]
         if attempt.owner == this_process():
-            return attempt.entry
-        if not attempt.owner.is_gone:
+            if attempt.bound is None:
+                return attempt.entry  # the same request once more
+        elif not attempt.owner.is_gone:
             raise LedgerError(f"run {run_id} is at work already, in {attempt.owner.name}; wait for it or stop it")
+        if not run.left:
+            raise LedgerError(
+                f"run {run_id} may have spent all that it reserved in {_attempts(len(run.attempts))}; "
+                "fresh noise is a new spend, so reserve it under a new id"
+            )
     number = len(run.attempts) + 1
     return book.append("start", {**about(run), **owned(), "attempt": str(number)}, step=f"start:{number}")
 
@@ -93,6 +99,10 @@ def known(book: Book, run_id: str) -> Run:
     if run is None:
         raise LedgerError(f"the ledger has no run {run_id}: reserve before starting")
     return run
+
+
+def _attempts(count: int) -> str:
+    return "an attempt" if count == 1 else f"{count} attempts"
 
 
 def about(run: Run) -> dict[str, Any]:

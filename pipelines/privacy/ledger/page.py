@@ -8,6 +8,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from pipelines.privacy.claim import rounded_up
+from pipelines.privacy.ledger import cost
 from pipelines.privacy.ledger.account import Run
 from pipelines.privacy.ledger.blocks import fold
 from pipelines.privacy.ledger.chain import Entry
@@ -43,6 +44,7 @@ def _budget(standing: Standing, entries: Sequence[Entry]) -> dict[str, Any]:
         "policy": standing.policy,
         "sentence": standing.sentence,
         "granted": standing.granted,
+        "beside": standing.beside,
         "rows": [_bar(row, standing.policy.epsilon) for row in standing.rows],
         "runs": [_run(run, entries) for run in standing.runs],
     }
@@ -71,7 +73,7 @@ def _run(run: Run, entries: Sequence[Entry]) -> dict[str, Any]:
     return {
         "id": run.run_id,
         "state": "settled by the reaper" if told.get("actor") == "reaper" else run.state,
-        "epsilon": "0" if run.released else rounded_up(float(told.get("epsilon", "0"))),
+        "epsilon": rounded_up(float(cost.epsilon(run.counted, float(run.entry.get("delta"))))),
         "delta": run.entry.get("delta"),
         "mechanism": mechanism_sentence(spent) if spent else "without privacy",
         "blocks": ", ".join(fold(run.blocks)),

@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from pipelines.errors import PolicyError
 from pipelines.fingerprint import code_revision
-from pipelines.privacy.ledger.blocks import KIND, fold
+from pipelines.privacy.ledger.blocks import KIND, TO, fold, is_block
 from pipelines.privacy.mechanisms import UNITS, Mechanism, Unit, to_record
 
 Output = Literal["counts", "weights", "metric"]
@@ -42,6 +42,10 @@ class Policy:
             "unit user needs a span: over what time is a person protected?"
             if self.unit == "user"
             else f"unit {self.unit} has no span",
+        )
+        _check(
+            self.span is None or is_block(self.span, "span"),
+            f"span {self.span!r} can't be told from a range of blocks; name it without {TO!r}, as 2023",
         )
         _check(
             self.units is None or self.delta * self.units < 1,

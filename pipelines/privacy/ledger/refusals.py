@@ -5,6 +5,8 @@ The rules go from what the request says of itself to what is left in the blocks;
 
 from typing import Any
 
+from pipelines.privacy import accounting
+from pipelines.privacy.claim import rounded_up
 from pipelines.privacy.ledger import cost
 from pipelines.privacy.ledger import request_rules as request
 from pipelines.privacy.ledger.blocks import fold
@@ -68,7 +70,8 @@ def budget(case: Case) -> Refusal | None:
     needed = 1 + shortfall / cost.cap(case.policy)
     message = (
         f"this run would take {'block' if len(over) == 1 else 'blocks'} {_few(ranges)} of {case.charge.data_set!r} to "
-        f"epsilon {together:.3g} of {case.policy.epsilon:g} (unit {case.charge.unit}, delta {case.policy.delta:g}), "
+        f"epsilon {rounded_up(float(together))} of {case.policy.epsilon:g} (unit {case.charge.unit}, delta "
+        f"{case.policy.delta:g}, {accounting.ACCOUNTANT}), "
         f"{needed:.0%} of what its filter (Rényi, order {case.policy.order:g}) admits; "
         f"{_offered(offer)}; nothing was spent"
     )

@@ -32,6 +32,7 @@ class Standing:
     granted: Entry
     rows: tuple[Row, ...]
     runs: tuple[Run, ...]
+    unprotected: tuple[Run, ...] = ()  # runs without privacy on the same data, which no budget bounds
 
     @property
     def sentence(self) -> str:
@@ -39,9 +40,17 @@ class Standing:
         policy = self.policy
         whom = WHOM[policy.unit] + (f" over {policy.span}" if policy.span else "")
         return (
-            f"Protects {whom}: epsilon at most {policy.epsilon:g}, delta = {policy.delta:.3g}, all runs on a block "
-            f"together ({accounting.ACCOUNTANT}; enforced by a Rényi filter of order {policy.order:g})"
+            f"Protects {whom}: epsilon at most {policy.epsilon:g}, delta = {policy.delta:.3g}, all runs of this unit "
+            f"on a block together ({accounting.ACCOUNTANT}; enforced by a Rényi filter of order {policy.order:g})"
         )
+
+    @property
+    def beside(self) -> str:
+        """What the promise does not bound; empty where nothing of the kind was done."""
+        if not self.unprotected:
+            return ""
+        ids = ", ".join(run.run_id for run in self.unprotected)
+        return f"not bounded by it: what runs without privacy made ({len(self.unprotected)}), inside the house ({ids})"
 
 
 def standings(
@@ -68,9 +77,8 @@ def _standing(account: Account, unit: str, chosen: str | None) -> Standing:
                 if within(block, chosen):
                     on[block] = (*on.get(block, ()), run)
     alike = {block: tuple(run.run_id for run in there) for block, there in on.items()}
-    return Standing(
-        policy, granted, tuple(_row(blocks, ids, account, policy) for blocks, ids in fold_equal(alike)), runs
-    )
+    rows = tuple(_row(blocks, ids, account, policy) for blocks, ids in fold_equal(alike))
+    return Standing(policy, granted, rows, runs, tuple(run for run in account.runs.values() if run.reserved is None))
 
 
 def _row(blocks: str, ids: tuple[str, ...], account: Account, policy: Policy) -> Row:

@@ -24,6 +24,9 @@ def standing_text(standings: Sequence[Standing]) -> str:
 def _one(standing: Standing) -> str:
     policy, granted = standing.policy, standing.granted
     head = f"{policy.data_set} of {policy.tenant}, unit {policy.unit}\n{standing.sentence}\n{_terms(standing)}"
+    head += f"\n{standing.beside}" if standing.beside else ""
+    if not standing.rows and any(run.counted for run in standing.runs):
+        return f"{head}\nnothing is spent or reserved of the blocks that were asked for; of others there is"
     if not standing.rows:
         return f"{head}\nnothing is spent or reserved; every block has all of it (entry {granted.seq})"
     table = Table(

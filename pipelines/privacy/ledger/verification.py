@@ -12,6 +12,7 @@ from pipelines.privacy.ledger.account import Account
 from pipelines.privacy.ledger.anchors import Notary
 from pipelines.privacy.ledger.chain import Entry, parse
 from pipelines.privacy.ledger.composition import chosen, compose
+from pipelines.privacy.ledger.course import out_of_course
 from pipelines.privacy.ledger.sound import Flaw, Mark, anchor_flaw, copies_flaw, link_flaw
 from pipelines.privacy.ledger.store import Store, rows
 from pipelines.privacy.mechanisms import from_record
@@ -35,7 +36,10 @@ class Verification:
     def sentence(self) -> str:
         if self.flaw:
             return f"the ledger does not verify: entry {self.flaw.seq}: {self.flaw.what}"
-        return f"the ledger verifies: {self.count:,} entries, {self.anchors:,} signed copies, head {self.head}"
+        told = f"the ledger verifies: {self.count:,} entries, {self.anchors:,} signed copies, head {self.head}"
+        if self.count and not self.anchors:
+            return f"{told}; with no signed copy outside the database, one written anew from its beginning would too"
+        return told
 
 
 def verify(store: Store, notary: Notary, *, for_tests: bool) -> Verification:
@@ -78,6 +82,8 @@ class Replay:
         """What of this entry contradicts those before it."""
         account = self.accounts.setdefault((entry.get("tenant"), entry.get("dataset_id")), Account())
         try:
+            if wrong := out_of_course(entry, account):
+                return wrong
             account.add(entry)
             if entry.type == "reserve" and not self.for_tests and entry.get("mode") == "test":
                 return "it was made in test mode, which is no real spend"
@@ -95,6 +101,9 @@ class Replay:
         run = account.runs[fields["run_id"]]
         own = cost.divergence(from_record(fields["mechanism"]), policy.order)
         wrong = _differs("renyi", fields["renyi"], own) or _differs("cap", fields["cap"], cost.cap(policy))
+        if not wrong and fields["accountant"] == accounting.ACCOUNTANT:
+            alone = cost.epsilon([from_record(fields["mechanism"])], float(fields["delta"]))
+            wrong = _differs("epsilon", fields["epsilon"], alone)
         if wrong:
             return wrong
         after = compose(chosen(account.histories(run.unit), run.blocks), policy)

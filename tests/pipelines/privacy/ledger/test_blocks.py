@@ -1,3 +1,4 @@
+import pytest
 from hypothesis import given
 from hypothesis.strategies import dates, integers, sampled_from, sets
 
@@ -41,3 +42,9 @@ def test_a_range_may_be_open_at_either_end() -> None:
     assert within("2023-01-05", "2023-01-05..")
     assert not within("2023-01-05", "2023-01-06..")
     assert not within("2023-01-05", "2023-01-04")
+
+
+@pytest.mark.parametrize(("name", "kind"), [("２０２３-W01", "week"), ("2023-W０1", "week"), ("2023-01-0５", "day")])
+def test_a_block_has_one_spelling(name: str, kind: str) -> None:
+    """A second one would be a second budget for the same days."""
+    assert not is_block(name, kind)

@@ -259,3 +259,42 @@ def test_nothing_can_be_committed_that_was_not_started(ledger: Ledger, training:
     ledger.reserve(training("run"))
     with pytest.raises(LedgerError, match="started"):
         ledger.commit("run", artifact_hash="a")
+
+
+def test_a_release_that_stopped_is_not_drawn_again_for_the_same_spend(
+    ledger: Ledger, charge: Make, elsewhere: Callable[[Owner], None], ended: Owner
+) -> None:
+    """Fresh noise on the same counts is a second release, whatever became of the first."""
+    me = this_process()
+    ledger.reserve(charge("run"))
+    elsewhere(ended)
+    ledger.start("run")
+    elsewhere(me)
+    with pytest.raises(LedgerError, match="fresh noise is a new spend"):
+        ledger.start("run")
+
+
+@pytest.mark.parametrize("announced", [(), (400,)])
+def test_an_attempt_that_may_have_spent_everything_has_no_successor(
+    ledger: Ledger, training: Make, elsewhere: Callable[[Owner], None], ended: Owner, announced: tuple[int, ...]
+) -> None:
+    me = this_process()
+    ledger.reserve(training("run"))
+    elsewhere(ended)
+    ledger.start("run")
+    for steps in announced:
+        ledger.progress("run", steps)
+    elsewhere(me)
+    with pytest.raises(LedgerError, match="reserve it under a new id"):
+        ledger.start("run")
+
+
+def test_steps_that_one_process_takes_again_after_an_error_count_again(ledger: Ledger, training: Make) -> None:
+    """A flow retries a failed task in the process that it failed in."""
+    ledger.reserve(training("run"))
+    ledger.start("run")
+    ledger.progress("run", 150)
+    assert ledger.start("run").get("attempt") == "2"
+    ledger.progress("run", 150)
+    ledger.commit("run", steps=150, artifact_hash="a")
+    assert counted_steps(ledger, "run") == 300

@@ -264,3 +264,18 @@ def test_a_release_announces_no_steps(ledger: Ledger, charge: Make) -> None:
     ledger.start("counts")
     with pytest.raises(LedgerError, match="takes no steps"):
         ledger.progress("counts", 1)
+
+
+@pytest.mark.parametrize("span", ["2023-01-01..2023-12-31", "2023..", "2023-Q1..2023-Q3"])
+def test_a_span_that_reads_like_a_range_of_blocks_is_refused(policy: Callable[..., Policy], span: str) -> None:
+    """It would unfold into blocks that no charge names, and every run would find them untouched."""
+    with pytest.raises(PolicyError, match="range of blocks"):
+        policy(unit="user", span=span)
+
+
+def test_a_run_without_privacy_does_not_pass_under_the_id_of_another(ledger: Ledger, charge: Make) -> None:
+    ledger.reserve(charge("run"))
+    with pytest.raises(LedgerError, match="another id"):
+        ledger.reserve_nonprivate(
+            run_id="run", tenant="city", data_set="bikes", sources=("a" * 64,), config_hash="c0ffee"
+        )

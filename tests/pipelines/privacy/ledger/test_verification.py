@@ -248,3 +248,50 @@ def test_entries_hold_no_number_that_a_reader_could_round(used: Ledger) -> None:
         return [] if isinstance(value, str | bool) else [value]
 
     assert [numbers(entry.fields) for entry in used.entries()] == [[] for _ in used.entries()]
+
+
+def forge(ledger: Ledger, entry_type: str, fields: dict) -> None:
+    """Append as somebody who may write to the database but does not ask the ledger: the chain holds."""
+    with ledger.store.writing() as connection:
+        seq, head, time = store.head(connection)
+        line = seal(seq=seq + 1, prev_hash=head, time=time, type=entry_type, fields=fields)
+        store.append(connection, line, step=None)
+
+
+def test_an_appended_release_of_a_run_that_had_begun_is_found(ledger: Ledger, charge: Make) -> None:
+    ledger.reserve(charge("run"))
+    begun = ledger.start("run")
+    forge(ledger, "release", {name: begun.get(name) for name in ("run_id", "tenant", "dataset_id", "actor")})
+    assert "had begun" in ledger.verify().flaw.what
+
+
+def test_an_appended_commit_of_fewer_steps_than_were_announced_is_found(ledger: Ledger, training: Make) -> None:
+    reserved = ledger.reserve(training("run"))
+    ledger.start("run")
+    ledger.progress("run", 300)
+    few = {**reserved.fields, "mechanism": {**reserved.get("mechanism"), "steps": "0"}}
+    forge(ledger, "commit", few)
+    assert "300 may have been taken" in ledger.verify().flaw.what
+
+
+def test_an_appended_second_commit_is_found(used: Ledger) -> None:
+    forge(used, "commit", used.entries(type="commit", run_id="training")[0].fields)
+    assert "committed before" in used.verify().flaw.what
+
+
+def test_an_appended_raise_that_nobody_approved_is_found(ledger: Ledger) -> None:
+    granted = ledger.entries(type="policy")[0]
+    forge(ledger, "policy", granted.fields)
+    assert "without an approver" in ledger.verify().flaw.what
+
+
+def test_an_epsilon_of_one_run_that_was_lowered_is_found(used: Ledger, own_home: Path) -> None:
+    seq = next(entry.seq for entry in used.entries(type="reserve"))
+    rewrite(own_home, seq, lambda record: record.update(epsilon="0.001"))
+    assert "its epsilon is 0.001" in used.verify().flaw.what
+
+
+def test_a_ledger_without_a_signed_copy_says_what_that_means(ledger: Ledger, own_home: Path) -> None:
+    (file,) = (own_home / "anchors").iterdir()
+    file.unlink()
+    assert "no signed copy outside" in ledger.verify().sentence
