@@ -64,6 +64,14 @@ EXTRA: dict[Kind, str] = {
 """,
 }
 
+COUNTED_PEOPLE = """\
+# [privacy]                  # of values = "counts" of people: a promise to them; it needs start and end, and a budget
+# mechanism = "release"      # counts are noised once, and all the rest reads what was released
+# unit = "user_day"          # what one person does in a day
+# one_place_per_step = true  # your word: a person is in one place at a time and counts once a step
+# epsilon = 1.0
+"""
+
 TEMPLATE = """\
 # A flockcast experiment. Uncommented lines are yours to edit; a line with # shows a default.
 # Check it with `flockcast check {file}`, run it with `flockcast run {file}`.
@@ -114,7 +122,28 @@ name = "gru"                 # "lstm", "gru", "bilstm", "bigru", "regenn", "evol
 [registry]
 # metric = "mae"
 # min_improvement = 0.01     # a challenger must be better by this share to become champion
-"""
+
+{privacy}"""
+
+# the promise that suits a kind of data, to be uncommented as a whole; it has no defaults
+PRIVACY: dict[Kind, str] = {
+    "trips": """\
+# [privacy]                  # a promise to the people in the data; it needs zones, start and end above, and a budget
+# mechanism = "release"      # counts are noised once, and all the rest reads what was released
+# unit = "user_day"          # what one person does in a day; "trip" where no column says whose a trip is
+# person = "rider_id"
+# trips_per_unit = 4         # of a person in a day so many trips count, the others do not
+# epsilon = 1.0
+""",
+    "od": """\
+# [privacy]                  # a promise to the people in the data; it needs zones, start and end above, and a budget
+# mechanism = "release"      # counts are noised once, and all the rest reads what was released
+# unit = "trip"
+# epsilon = 1.0
+""",
+    "long": COUNTED_PEOPLE,
+    "wide": COUNTED_PEOPLE,
+}
 
 
 def spec_template(kind: Kind, *, name: str, files: str, timezone: str = "UTC", file: str = "flockcast.toml") -> str:
@@ -125,6 +154,7 @@ def spec_template(kind: Kind, *, name: str, files: str, timezone: str = "UTC", f
         timezone=timezone,
         extra=_before_columns(kind) + EXTRA[kind],
         columns="\n" + _columns(kind),
+        privacy=PRIVACY[kind],
     )
 
 

@@ -1,5 +1,6 @@
 import re
 import tomllib
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -95,10 +96,24 @@ def test_the_defaults_that_the_template_shows_are_the_defaults(kind: Any) -> Non
     plain = parse_spec(tomllib.loads(spec_template(kind, name="mine", files="data.csv")), folder=Path())
     examples = ("start", "end", "file", "id", "label", "latitude", "longitude", "target", "busiest", "country")
     uncommented = []
-    for line in spec_template(kind, name="mine", files="data.csv").splitlines():
+    for line in spec_template(kind, name="mine", files="data.csv").split("# [privacy]")[0].splitlines():
         key = re.match(r"# (\w+) = ", line)
         uncommented.append(line.removeprefix("# ") if key and key[1] not in examples else line)
     assert parse_spec(tomllib.loads("\n".join(uncommented)), folder=Path()) == plain
+
+
+@pytest.mark.parametrize("kind", ["long", "wide", "trips", "od"])
+def test_the_promise_that_the_template_shows_is_one_that_can_be_made(kind: Any) -> None:
+    lines = spec_template(kind, name="mine", files="data.csv").splitlines()
+    start = next(n for n, line in enumerate(lines) if line.startswith("# [privacy]"))
+    uncommented = [line.removeprefix("# ") if n >= start else line for n, line in enumerate(lines)]
+    raw = tomllib.loads("\n".join(uncommented))
+    public = {"start": date(2024, 1, 1), "end": date(2025, 1, 1), "interval": "1h"}
+    counts = {"values": "counts"} if kind in ("long", "wide") else {}
+    raw["data"] |= {**public, **counts, "zones": {"file": "zones.csv", "id": "zone"}}
+    privacy = parse_spec(raw, folder=Path()).privacy
+    assert privacy is not None
+    assert privacy.mechanism == "release"
 
 
 def test_equal_settings_have_equal_digests_and_others_have_not() -> None:
