@@ -142,7 +142,7 @@ PRIVACY: dict[Kind, str] = {
 # epsilon = 1.0
 """,
     "long": COUNTED_PEOPLE,
-    "wide": COUNTED_PEOPLE,
+    "wide": COUNTED_PEOPLE.replace("start and end,", "start, end, columns named,"),
 }
 
 

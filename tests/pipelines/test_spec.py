@@ -110,6 +110,7 @@ def test_the_promise_that_the_template_shows_is_one_that_can_be_made(kind: Any) 
     raw = tomllib.loads("\n".join(uncommented))
     public = {"start": date(2024, 1, 1), "end": date(2025, 1, 1), "interval": "1h"}
     counts = {"values": "counts"} if kind in ("long", "wide") else {}
+    raw["data"]["columns"] |= {"values": ["north", "south"]} if kind == "wide" else {}
     raw["data"] |= {**public, **counts, "zones": {"file": "zones.csv", "id": "zone"}}
     privacy = parse_spec(raw, folder=Path()).privacy
     assert privacy is not None
