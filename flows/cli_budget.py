@@ -96,9 +96,8 @@ def grant(
 
     `flockcast budget grant bikes --unit user_day --epsilon 2 --reason "releases of 2023, board of 4 May"`
     """
-    from getpass import getuser
-
     from pipelines.privacy.ledger.grants import proposed
+    from pipelines.privacy.ledger.owner import user
     from pipelines.privacy.ledger.tell import admits_text, standing_text
 
     policy = proposed(
@@ -115,7 +114,7 @@ def grant(
         allow_nonprivate_internal=allow_nonprivate_internal,
     )
     ledger = _ledger()
-    entry = ledger.grant(policy, actor=actor or getuser(), reason=reason, approver=approver)
+    entry = ledger.grant(policy, actor=actor or user(), reason=reason, approver=approver)
     typer.echo(standing_text([each for each in ledger.standing(data_set=data_set) if each.granted.seq == entry.seq]))
     typer.echo(admits_text(policy))
 
@@ -196,9 +195,9 @@ def correct_clock(
 
     Look at the machine's clock first: if it is this one that is wrong, set it right instead.
     """
-    from getpass import getuser
+    from pipelines.privacy.ledger.owner import user
 
-    entry = _ledger().correct_clock(actor=actor or getuser(), reason=reason, approver=approver)
+    entry = _ledger().correct_clock(actor=actor or user(), reason=reason, approver=approver)
     typer.echo(
         f"the ledger goes on at {entry.time} (entry {entry.seq}); before it, entries are dated to {entry.get('newest')}"
     )

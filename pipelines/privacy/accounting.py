@@ -1,10 +1,9 @@
-"""What mechanisms cost together: epsilon at a delta, or delta at an epsilon.
+"""What mechanisms cost together: epsilon at a delta, or delta at an epsilon; upper bounds.
 
-Numerical: the distribution of the privacy loss, never too small (`loss_distribution`); releases with Gaussian noise
-alone have a closed form. What is above the numbers is charged: a delta too small for floating point is answered by
-Rényi accounting, which is looser. A search with random stopping has a known Rényi curve and nothing sharper, so a list
-that holds one is accounted by Rényi alone, all of it together. Central-limit (GDP) figures can be too
-small: never used.
+Numerical: the distribution of the privacy loss, never too small (`loss_distribution`). Releases with Gaussian noise
+alone have a closed form. A delta too small for floating point (about 1e-15 a step) is answered by Rényi accounting,
+which is looser. Of a search with random stopping only a Rényi curve is known, so a list that holds one is accounted
+by Rényi alone, all of it jointly. Central-limit (GDP) figures can be too small: never used.
 
 The figures hold when all of the mechanisms were fixed beforehand; for budgets that are spent adaptively see `renyi`.
 """
@@ -28,7 +27,7 @@ from pipelines.privacy.loss_distribution import (
 )
 from pipelines.privacy.mechanisms import GaussianRelease, GeometricRelease, Mechanism, PrivateTraining, RandomStopping
 from pipelines.privacy.mixture import Mixture
-from pipelines.privacy.renyi import ORDERS, convert, delta_of, renyi
+from pipelines.privacy.renyi import ORDERS, convert, delta_of, renyi_of_all
 
 ACCOUNTANT = "flockcast-pld 1"
 FINENESS = 0.01  # of the grid, over the standard deviation of one step's loss: 1e-5 of variance is added
@@ -58,11 +57,12 @@ def delta(mechanisms: Sequence[Mechanism], *, epsilon: float) -> float:
     if not epsilon >= 0:
         raise ValueError(f"epsilon is {epsilon}; it can't be negative")
     if any(isinstance(each, RandomStopping) for each in mechanisms):
-        totals = {order: sum(renyi(each, order) for each in mechanisms) for order in ORDERS}
-        return min(delta_of(total, order=order, epsilon=epsilon) for order, total in totals.items())
+        return min(delta_of(renyi_of_all(mechanisms, order), order=order, epsilon=epsilon) for order in ORDERS)
     mu, parts = _sorted_out(mechanisms)
     if not parts:
         return gaussian_delta(mu=mu, epsilon=epsilon)
+    if epsilon >= _pure(mu, parts):
+        return 0.0
     return max(direction.delta(epsilon) for direction in _together(mu, parts))
 
 

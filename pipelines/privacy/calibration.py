@@ -60,7 +60,7 @@ def noise_multiplier(
         return math.log(max(epsilon_of_all([training], delta=delta), 1e-12) / epsilon)
 
     low, high = _bracket(excess)
-    root = optimize.brentq(excess, low, high, xtol=tolerance / 4) + tolerance / 4
+    root = optimize.brentq(excess, low, high, xtol=tolerance / 4)
     while excess(root) > 0:
         root += tolerance / 4
     return math.exp(root)

@@ -14,9 +14,8 @@ import math
 
 from scipy import optimize, special
 
-
 LATTICE = 0.09  # of variance
-LEAST_SCALE = 0.4  # below, the same share of the variance is taken off
+LEAST_SCALE = 0.36  # below, the same share of the variance is taken off
 
 
 def continuous_scale(scale: float) -> float:

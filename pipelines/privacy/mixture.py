@@ -55,8 +55,9 @@ class Mixture:
 
     @cached_property
     def table(self) -> tuple[Floats, Floats]:
-        """Outcomes [X] over the span and their losses."""
-        x = np.linspace(*self.span, 8193)
+        """Outcomes [X] over the span and somewhat more, and their losses."""
+        low, high = self.span
+        x = np.linspace(low - 4 * self.noise, high + 4 * self.noise, 8193)
         return x, self.loss(x)
 
     @cached_property
@@ -69,14 +70,13 @@ class Mixture:
     def cut(self, interval: float) -> tuple[int, Floats]:
         """The grid's lowest loss in intervals, and the outcomes [K + 1] at which the loss is on the grid."""
         table, losses = self.table
-        lowest = math.floor(losses[0] / interval)
-        wanted = (lowest + np.arange(math.ceil(losses[-1] / interval) - lowest + 1)) * interval
-        least = dict(self.log_weights).get(0, -math.inf)  # the loss of the outcome minus infinity
-        x = np.empty(len(wanted))
-        inside = slice(1 if wanted[0] <= least else 0, None)
-        x[: inside.start] = -math.inf
+        ends = self.loss(np.array(self.span)) / interval
+        lowest = math.floor(ends[0])
+        wanted = interval * (lowest + np.arange(math.ceil(ends[1]) - lowest + 1, dtype=float))
+        x = np.where(wanted < losses[0], -math.inf, math.inf)
+        inside = (wanted >= losses[0]) & (wanted <= losses[-1])
         x[inside] = self._inverse(wanted[inside], table, losses)
-        return lowest, np.maximum.accumulate(x)
+        return lowest, x
 
     def _inverse(self, wanted: Floats, table: Floats, losses: Floats) -> Floats:
         """Newton's method, which on a convex increasing function overshoots once and then closes in from above."""

@@ -6,6 +6,7 @@ Steinke, arXiv:2004.00010, proposition 12.
 """
 
 import math
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -40,6 +41,11 @@ def renyi(mechanism: Mechanism, order: float) -> float:
     if isinstance(mechanism, PrivateTraining):
         return mechanism.steps * _of_step(_mixture(mechanism), order)
     return _of_search(mechanism, order)
+
+
+def renyi_of_all(mechanisms: Sequence[Mechanism], order: float) -> float:
+    """Of all mechanisms together: their sum."""
+    return sum(times * renyi(each, order) for each, times in Counter(mechanisms).items())
 
 
 def _mixture(training: PrivateTraining) -> Mixture:
@@ -154,6 +160,6 @@ def convert(
     by: Convert = epsilon_of,
 ) -> Converted:
     """Epsilon of all mechanisms together, at the best of `orders`; `by` is called like `epsilon_of`."""
-    found = {order: by(sum(renyi(each, order) for each in mechanisms), order=order, delta=delta) for order in orders}
+    found = {order: by(renyi_of_all(mechanisms, order), order=order, delta=delta) for order in orders}
     best = min(found, key=lambda order: found[order])
     return Converted(found[best], best, best == max(orders))

@@ -251,6 +251,17 @@ def test_the_page_fits_a_phone_and_draws_what_is_spent(run: Run, used: Ledger, t
         browser.close()
 
 
+def test_a_broken_book_is_exported_as_such_and_not_anchored(run: Run, used: Ledger, own_home: Path) -> None:
+    with closing(sqlite3.connect(own_home / "ledger.db")) as database:
+        database.execute("DROP TRIGGER ledger_no_update")
+        database.execute("UPDATE ledger_entries SET body = replace(body, '20.0', '99.0') WHERE run_id = 'release-1'")
+        database.commit()
+    count = len(used.entries())
+    assert "does not verify" in run("export", "--format", "html")[1]
+    assert not json.loads(run("export")[1])["verification"]["holds"]
+    assert len(used.entries()) == count
+
+
 def test_runs_that_are_left_over_are_settled(run: Run, used: Ledger) -> None:
     assert "no run is left over" in run("reap")[1]
     host = used.entries(run_id="release-2")[0].fields["owner"]["host"]

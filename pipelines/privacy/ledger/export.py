@@ -29,8 +29,9 @@ COLUMNS = (
 
 
 def export(ledger: Ledger, how: Format, *, actor: str | None = None) -> str:
-    """The whole ledger, with an anchor signed for this export at its end."""
-    ledger.anchor(actor=actor)
+    """The whole ledger, with an anchor signed for this export at its end if it verifies."""
+    if ledger.verify().holds:  # or the anchor would vouch for a broken book
+        ledger.anchor(actor=actor)
     entries, found = ledger.entries(), ledger.verify()
     if how == "csv":
         return _csv(entries)

@@ -9,7 +9,6 @@ Whatever stops in between counts for what it had announced, never for less. Ever
 gives the same entry.
 """
 
-import getpass
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TypeVar
@@ -25,6 +24,7 @@ from pipelines.privacy.ledger.book import Book, Clock, now
 from pipelines.privacy.ledger.case import Refusal
 from pipelines.privacy.ledger.chain import Entry
 from pipelines.privacy.ledger.grants import grant
+from pipelines.privacy.ledger.owner import user
 from pipelines.privacy.ledger.records import Charge, Policy
 from pipelines.privacy.ledger.sound import Mark, anchor_flaw, chain_flaw
 from pipelines.privacy.mechanisms import Mechanism
@@ -52,7 +52,7 @@ class Ledger:
 
     def reserve(self, charge: Charge, *, actor: str | None = None) -> Entry:
         """Spend the worst case of `charge`. Raises BudgetRefused: the refusal is an entry, and nothing is spent."""
-        who = actor or getpass.getuser()
+        who = actor or user()
         self._prepare(charge, who)
         answer = self._write(
             lambda book: admission.admit(book, charge, actor=who, for_tests=self.for_tests), trust=True, timely=False
@@ -74,7 +74,7 @@ class Ledger:
         Raises BudgetRefused where a policy does, unless it allows such runs inside the house; what they make must not
         leave it.
         """
-        who = actor or getpass.getuser()
+        who = actor or user()
         asked = admission.Nonprivate(run_id, tenant, data_set, sources, config_hash, who)
         answer = self._write(lambda book: admission.admit_nonprivate(book, asked), trust=True)
         return None if answer is None else _admitted(answer)
@@ -100,13 +100,13 @@ class Ledger:
 
     def release(self, run_id: str, *, actor: str | None = None) -> Entry:
         """Give a reservation back that was never started. Raises LedgerError for one that was."""
-        return self._write(lambda book: lifecycle.release(book, run_id, actor=actor or getpass.getuser()))
+        return self._write(lambda book: lifecycle.release(book, run_id, actor=actor or user()))
 
     def reap(self, *, gone: tuple[str, ...] = ()) -> list[Entry]:
         """Settle runs whose process is gone at what they may have spent; a person vouches that hosts are `gone`."""
         if not reaper.dead(self.entries(), gone):
             return []
-        return self._write(lambda book: reaper.reap(book, gone))
+        return self._write(lambda book: reaper.reap(book, gone), trust=True, timely=False)
 
     def correct(self, run_id: str, mechanism: Mechanism, *, actor: str, reason: str) -> Entry:
         """Add to what a run counts for. Nothing can be taken off."""
@@ -118,17 +118,17 @@ class Ledger:
 
     def design_audit(self, planned: AuditDesign, *, actor: str | None = None) -> Entry:
         """Fix an audit before its run starts. Raises LedgerError afterwards, and for a second one of its kind."""
-        who = actor or getpass.getuser()
+        who = actor or user()
         return self._write(lambda book: audits.design(book, planned, actor=who), trust=True)
 
     def audit(self, run_id: str, kind: str, found: AuditResult, *, actor: str | None = None) -> Entry:
         """Write down what an audit found. Raises LedgerError for one that was not designed beforehand."""
-        who = actor or getpass.getuser()
+        who = actor or user()
         return self._write(lambda book: audits.result(book, run_id, kind, found, actor=who))
 
     def anchor(self, *, actor: str | None = None) -> Entry:
         """Sign the head now."""
-        return self._write(lambda book: book.anchor(actor or getpass.getuser()))
+        return self._write(lambda book: book.anchor(actor or user()))
 
     def entries(self, **columns: str) -> list[Entry]:
         """Entries with these values of type, tenant, data_set or run_id, oldest first."""
@@ -147,8 +147,12 @@ class Ledger:
 
     def _prepare(self, charge: Charge, actor: str) -> None:
         """Before the book is taken, since others wait while it is: settle dead runs, work out the expensive figures."""
-        entries = self.entries(tenant=charge.tenant, data_set=charge.data_set)
-        if reaper.dead(entries):
+        try:
+            entries = self.entries(tenant=charge.tenant, data_set=charge.data_set)
+            left_over = reaper.dead(entries)
+        except (LedgerError, KeyError, ValueError, TypeError):
+            return  # the book is broken, as the check of the whole will say
+        if left_over:
             self.reap()
             entries = self.entries(tenant=charge.tenant, data_set=charge.data_set)
         admission.foresee(entries, charge, actor=actor, moment=self._clock(), for_tests=self.for_tests)

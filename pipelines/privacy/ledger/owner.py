@@ -4,6 +4,7 @@ A process is gone only if this machine can see so. Of another machine, or of a c
 nothing is known, and unknown is alive.
 """
 
+import getpass
 import os
 import socket
 import subprocess
@@ -37,6 +38,14 @@ class Owner:
         if (self.host, self.namespace) != (me.host, me.namespace) or not self.started:
             return False
         return self.boot != me.boot or started(int(self.pid)) != self.started
+
+
+def user() -> str:
+    """Who is logged in; "unknown" where the system can't say, as in some containers."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return "unknown"
 
 
 def this_process() -> Owner:

@@ -27,10 +27,10 @@ from sqlalchemy import (
     text,
 )
 from sqlalchemy.engine import make_url
-from sqlalchemy.exc import ArgumentError, NoSuchModuleError
+from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
 from sqlalchemy.pool import NullPool
 
-from pipelines.errors import PolicyError
+from pipelines.errors import LedgerError, PolicyError
 from pipelines.privacy.ledger.chain import GENESIS, Entry, parse
 
 WAIT_SECONDS = 120  # for other writers
@@ -80,7 +80,10 @@ class Store:
     def __init__(self, url: str) -> None:
         self.engine = _engine(url)
         self.name = _name(self.engine)
-        self._create()
+        try:
+            self._create()
+        except DBAPIError as error:
+            raise LedgerError(f"the ledger {self.name} can't be opened: {error.orig}") from None
 
     @contextmanager
     def reading(self) -> Iterator[Connection]:
@@ -128,7 +131,7 @@ def head(connection: Connection) -> tuple[int, str, str]:
     row = connection.execute(select(entries.c.body, entries.c.hash).order_by(entries.c.seq.desc()).limit(1)).first()
     if row is None:
         return 0, GENESIS, ""
-    newest = parse(row.body, row.hash)
+    newest = _read(row)
     return newest.seq, newest.hash, newest.time
 
 
@@ -137,13 +140,22 @@ def find(connection: Connection, **columns: str) -> list[Entry]:
     query = select(entries.c.body, entries.c.hash).order_by(entries.c.seq)
     for name, value in columns.items():
         query = query.where(entries.c[name] == value)
-    return [parse(row.body, row.hash) for row in connection.execute(query)]
+    return [_read(row) for row in connection.execute(query)]
+
+
+def _read(row: Row[Any]) -> Entry:
+    try:
+        return parse(row.body, row.hash)
+    except (ValueError, KeyError, TypeError, AttributeError):
+        raise LedgerError(
+            f"the ledger has a line that can't be read: {row.body[:80]!r}; flockcast budget verify says where"
+        ) from None
 
 
 def last(connection: Connection, type: str) -> Entry | None:
     query = select(entries.c.body, entries.c.hash).where(entries.c.type == type).order_by(entries.c.seq.desc()).limit(1)
     row = connection.execute(query).first()
-    return None if row is None else parse(row.body, row.hash)
+    return None if row is None else _read(row)
 
 
 def holds(connection: Connection, seq: int, hash: str) -> bool:

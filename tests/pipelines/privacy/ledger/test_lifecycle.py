@@ -193,6 +193,21 @@ def test_a_process_that_has_the_number_of_a_dead_one_is_not_taken_for_it(ended: 
     assert Owner(me.host, me.namespace, me.boot, me.pid, ended.started + "1").is_gone
 
 
+def test_a_killed_process_is_gone_before_its_mother_has_noticed() -> None:
+    process = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+    try:
+        me, began = this_process(), owner.started(process.pid)
+        assert began is not None
+        child = Owner(me.host, me.namespace, me.boot, str(process.pid), began)
+        assert not child.is_gone
+        process.kill()
+        os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)  # dead, and still in the table
+        assert child.is_gone
+    finally:
+        process.kill()
+        process.communicate()
+
+
 @pytest.mark.parametrize("of", ["host", "namespace"])
 def test_of_another_machine_nothing_is_known_so_its_runs_live_until_a_person_says_otherwise(
     ledger: Ledger, training: Make, elsewhere: Callable[[Owner], None], ended: Owner, of: str

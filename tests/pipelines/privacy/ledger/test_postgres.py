@@ -14,7 +14,7 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.exc import DatabaseError
 
-from pipelines.errors import BudgetRefused
+from pipelines.errors import BudgetRefused, LedgerError
 from pipelines.privacy.ledger import Charge, Ledger, Policy
 
 ROOT = Path(__file__).parents[4]
@@ -106,6 +106,12 @@ def test_a_role_with_the_rights_that_the_documents_name_can_keep_the_book_but_no
     for statement in ("DELETE FROM ledger_entries", "ALTER TABLE ledger_entries DISABLE TRIGGER ALL"):
         with pytest.raises(DatabaseError, match="permission|owner"), service.store.engine.begin() as connection:
             connection.execute(text(statement))
+
+
+def test_a_server_that_is_not_there_is_told_without_the_password(server: str, own_home: Path) -> None:
+    with pytest.raises(LedgerError, match="can't be opened") as told:
+        Ledger.open("postgresql://flockcast:secret@127.0.0.1:1/postgres")
+    assert "secret" not in str(told.value)
 
 
 def test_processes_that_race_on_postgresql_never_overrun_a_budget(

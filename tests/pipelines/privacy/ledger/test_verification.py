@@ -145,7 +145,9 @@ def test_a_finished_run_hidden_at_the_end_is_found_without_any_further_anchor(
 def test_a_run_hidden_in_the_middle_is_found(used: Ledger, own_home: Path) -> None:
     seq = next(entry.seq for entry in used.entries(run_id="release"))
     tamper(own_home, "DELETE FROM ledger_entries WHERE run_id = 'release'")
-    assert used.verify().flaw.seq == seq
+    flaw = used.verify().flaw
+    assert flaw.seq == seq
+    assert "missing" in flaw.what
 
 
 def test_a_whole_ledger_that_was_deleted_is_found(used: Ledger, own_home: Path) -> None:
@@ -199,6 +201,15 @@ def test_nothing_is_spent_on_a_ledger_that_does_not_verify(used: Ledger, own_hom
     with pytest.raises(BudgetRefused) as refused:
         Ledger.open(clock=used._clock).reserve(charge("next"))
     assert refused.value.reason == "ledger_broken"
+    assert len(stored(own_home)) == count
+
+
+def test_a_broken_book_is_not_reaped_either(used: Ledger, own_home: Path, charge: Make) -> None:
+    host = used.reserve(charge("open")).fields["owner"]["host"]
+    tamper(own_home, "UPDATE ledger_entries SET body = replace(body, '20.0', '99.0') WHERE run_id = 'release'")
+    count = len(stored(own_home))
+    with pytest.raises(BudgetRefused, match="does not verify"):
+        Ledger.open(clock=used._clock).reap(gone=(host,))
     assert len(stored(own_home)) == count
 
 
