@@ -4,7 +4,10 @@ from types import SimpleNamespace
 import pandas as pd
 import polars as pl
 
+from data.dataset import Manifest, Release
 from flows.artifacts import key, quality_rows, result_page, yardstick_rows
+from pipelines.privacy.claim import Claim, Protection
+from pipelines.privacy.mechanisms import GeometricRelease
 
 
 def test_every_row_of_the_source_is_accounted_for_by_reason():
@@ -49,3 +52,32 @@ def test_results_say_where_the_report_and_the_forecast_are():
 
 def test_keys_are_what_prefect_takes():
     assert key("my_trips", "data-quality") == "my-trips-data-quality"
+
+
+def test_of_a_private_release_no_number_of_rows_is_shown():
+    claim = Claim("trip", "add or remove", 1.0, 1e-6, "an accountant", GeometricRelease(1, 1.0))
+    protection = Protection(claim, 3, "hash", "run", "released_input").to_json()
+    manifest = Manifest(
+        name="x",
+        version="v",
+        sources={},
+        rows_read=0,
+        rows_used=0,
+        rejected={},
+        notes={},
+        source_columns={},
+        span=("2024-01-01", "2024-01-02"),
+        interval="1h",
+        timezone="UTC",
+        nodes=1,
+        variables=["y"],
+        observed_share=1.0,
+        origin="",
+        licence="",
+        recipe="r",
+        release=Release(protection, {"y": 1.0}, {"2024-01-01": 0}, ["run"]),
+    )
+    (row,) = quality_rows(manifest)
+    assert row["rows"].startswith("not told")
+    assert row["count"] == ""
+    assert row["share"].startswith("Protects one trip: epsilon = 1")

@@ -20,7 +20,6 @@ from pipelines.privacy.mechanisms import GaussianRelease, GeometricRelease
 from pipelines.privacy.release.domain import Domain
 from pipelines.privacy.release.drawing import Release
 from pipelines.sources import Sources
-from pipelines.spec import TripData
 
 RELATION = "add or remove"
 FINENESS = 1.002  # steps in which a budget that suffices is looked for
@@ -57,7 +56,7 @@ class Draw:
             tenant=privacy.tenant,
             data_set=self.domain.data_set,
             data_set_version=self._version,
-            sources=self._hashes,
+            sources=self.hashes,
             blocks=self.periods,
             unit=privacy.unit,
             relation=RELATION,
@@ -70,19 +69,21 @@ class Draw:
         )
 
     @property
-    def _hashes(self) -> tuple[str, ...]:
+    def hashes(self) -> tuple[str, ...]:
         """Of the files with rows of people; a zone table has none, and may serve many data sets."""
         return tuple(sorted(set(self.sources.of_rows.values())))
 
     @property
     def _version(self) -> str:
-        return hashlib.sha256(json.dumps([self.domain.recipe, self._hashes]).encode()).hexdigest()[:16]
+        return hashlib.sha256(json.dumps([self.domain.recipe, self.hashes]).encode()).hexdigest()[:16]
 
     @property
     def _bound(self) -> dict[str, str]:
         privacy = self.domain.privacy
-        if not isinstance(self.domain.spec.data, TripData):
-            return {"kind": "vouched" if self.domain.counts == "series" else "trip", "nested": str(privacy.nested)}
+        if self.domain.counts == "series":
+            return {"kind": "vouched", "nodes_at_a_time": str(self.domain.nested)}
+        if privacy.unit == "trip":
+            return {"kind": "each trip by itself"}
         k, c = privacy.trips_per_unit or 1, privacy.trips_per_cell
         return {"kind": "keyed hash", "trips_per_unit": str(k), "trips_per_cell": str(min(k, c))}
 
@@ -90,8 +91,8 @@ class Draw:
 def assumptions(domain: Domain) -> tuple[str, ...]:
     privacy = domain.privacy
     if domain.counts == "series":
-        nodes = "one node" if privacy.nested == 1 and not privacy.sums else "no more nodes than nested ones"
-        return (f"a person is in {nodes} at a time and counts once a step",)
+        most = "one node" if domain.nested == 1 else f"{domain.nested} nodes"
+        return (f"a person is in {most} at most at a time and counts once a step",)
     return (f"a person has one id in column {privacy.person!r}",) if privacy.person else ()
 
 

@@ -5,12 +5,14 @@ periods alone, and what an earlier draw has released of other periods is not tou
 that was drawn before (past midnight, where days are appended) is an outflow whose inflow is in no release.
 """
 
+from collections.abc import Callable
+
 import numpy as np
 import polars as pl
 
 from data.contribution import bound_contributions
 from data.dataset import Ingested
-from data.errors import DataError
+from data.errors import DataError, TooManyRejected
 from data.flows import step_of
 from data.od import ADDED
 from data.panel import Panel
@@ -19,7 +21,7 @@ from data.trip_rows import read_trip_rows
 from data.trips import TripColumns
 from pipelines.privacy.release.domain import Domain
 from pipelines.privacy.secret_key import contribution_key
-from pipelines.quarantine import keeping_examples
+from pipelines.quarantine import R, keeping_examples, quarantine_file
 from pipelines.reading import read_kind
 from pipelines.sources import Sources
 from pipelines.spec import OdData, TripData
@@ -32,10 +34,22 @@ def count(domain: Domain, sources: Sources, drawn: np.ndarray) -> np.ndarray:
     data = domain.spec.data
     if isinstance(data, TripData):
         return _of_moves(domain, _bounded(domain, _trips(domain, data, sources, drawn)), drawn)
-    ingested = keeping_examples(domain.spec, sources, lambda: read_kind(data, sources))
+    ingested = _keeping(domain, sources, lambda: read_kind(data, sources))
     if isinstance(data, OdData):
         return _of_moves(domain, _od(domain, ingested), drawn)
     return _of_series(domain, ingested.panel, drawn)
+
+
+def _keeping(domain: Domain, sources: Sources, read: Callable[[], R]) -> R:
+    """As `keeping_examples`; what is wrong with which rows is for the owner of the quarantine, not for a log."""
+    try:
+        return keeping_examples(domain.spec, sources, read)
+    except TooManyRejected as error:
+        raise TooManyRejected(
+            f"more than {domain.spec.data.max_rejected_share:.1%} of the rows can't be used, or none can; which, and "
+            f"why, is told to nobody but their owner: examples are in {quarantine_file(domain.spec, sources)}",
+            error.rejections,
+        ) from None
 
 
 # ---------------------------------------------------------------- trips
@@ -46,8 +60,8 @@ def _trips(domain: Domain, data: TripData, sources: Sources, drawn: np.ndarray) 
     rules = data.model_dump(
         include={"timezone", "interval", "start", "end", "repeated_hour", "max_rejected_share", "quarantine_examples"}
     )
-    read = keeping_examples(
-        domain.spec,
+    read = _keeping(
+        domain,
         sources,
         lambda: read_trip_rows(
             sources.all,

@@ -59,6 +59,11 @@ class Domain:
         return hierarchy(self.nodes, self.privacy.sums)
 
     @property
+    def nested(self) -> int:
+        """In how many nodes a person may be at a time."""
+        return max(self.privacy.nested, depth(self.structure))
+
+    @property
     def data_set(self) -> str:
         """Under which name the ledger knows the data."""
         return self.privacy.data_set or self.spec.name
@@ -85,8 +90,7 @@ class Domain:
         if self.counts == "series":
             seen = self.mask.any(axis=1)  # [T, K]
             slots = most_steps(self.periods, np.where(drawn, seen.sum(axis=1), 0))
-            nested = max(self.privacy.nested, depth(self.structure))
-            return of_presence(slots=slots, nested=nested)
+            return of_presence(slots=slots, nested=self.nested)
         kinds = 2 if self.counts == "nodes" else 1
         return of_trips(per_unit=self.privacy.trips_per_unit or 1, per_cell=self.privacy.trips_per_cell, kinds=kinds)
 

@@ -6,9 +6,11 @@ import numpy as np
 import polars as pl
 import pytest
 
-from data.errors import DataError
+from data.errors import DataError, TooManyRejected
+from pipelines.errors import StoreError
 from pipelines.privacy.release.counting import count
 from pipelines.privacy.release.domain import domain_of
+from pipelines.privacy.secret_key import contribution_key
 from pipelines.sources import sources_of
 from pipelines.spec import Spec, parse_spec
 
@@ -69,6 +71,28 @@ def test_a_draw_depends_on_trips_of_its_own_periods_alone(make, folder):
     rows.filter(pl.col("begin").str.starts_with("2024-03-07")).write_csv(folder / "trips1.csv")
     np.testing.assert_array_equal(counted(spec, ["2024-03-07"]), drawn)
     assert drawn[72:96].sum() > 500
+
+
+def test_rows_that_are_wrong_are_told_to_their_owner_and_to_no_log(make, folder, home):
+    rows = pl.read_csv(folder / "trips1.csv")
+    rows.with_columns(pl.lit("a secret place").alias("to")).write_csv(folder / "trips1.csv")
+    with pytest.raises(TooManyRejected) as error:
+        counted(make())
+    assert "5,600" not in str(error.value)
+    assert "a secret place" not in str(error.value)
+    examples = next((home / "quarantine").iterdir())
+    assert str(examples) in str(error.value)
+    assert "a secret place" in examples.read_text()
+    assert examples.stat().st_mode & 0o077 == 0
+
+
+def test_the_key_is_its_owners_alone_and_stays(home):
+    key = contribution_key()
+    assert (home / "contribution.key").stat().st_mode & 0o777 == 0o600
+    assert contribution_key() == key
+    (home / "contribution.key").chmod(0o644)
+    with pytest.raises(StoreError, match="can be read by others"):
+        contribution_key()
 
 
 # ---------------------------------------------------------------- counts of trips

@@ -1,5 +1,6 @@
 """A release is drawn once and charged once, period by period, and nothing raw is told beside it."""
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 
 import numpy as np
@@ -8,10 +9,11 @@ import pytest
 
 from data import store
 from data.errors import DataError
-from pipelines.errors import BudgetRefused, SpecError, StoreError
+from pipelines.errors import BudgetRefused, LedgerError, SpecError, StoreError
 from pipelines.ingest import describe, ingest, ingest_or_reuse
 from pipelines.privacy import renyi
 from pipelines.privacy.claim import Protection
+from pipelines.privacy.release import counting
 from pipelines.settings import datasets
 
 
@@ -109,6 +111,33 @@ def test_a_shorter_span_is_made_of_what_was_drawn(make, grant):
     assert reused
     np.testing.assert_array_equal(part.panel.values, whole.panel.values[48:-48])
     assert spent(ledger) == dict.fromkeys(DAYS, 1)
+
+
+def test_a_span_between_two_releases_brings_both_their_draws_along(make, grant):
+    ledger = grant()
+    early = ingest(make(data={"end": "2024-03-06"}), say=quietly)
+    late = ingest(make(data={"start": "2024-03-16"}), say=quietly)
+    whole = ingest(make(), say=quietly)
+    np.testing.assert_array_equal(whole.panel.values[:48], early.panel.values)
+    np.testing.assert_array_equal(whole.panel.values[-48:], late.panel.values)
+    assert spent(ledger) == dict.fromkeys(DAYS, 1)
+    first, second, third = whole.manifest.release.runs
+    assert [first, second] == [*early.manifest.release.runs, *late.manifest.release.runs]
+    assert Protection.from_json(whole.manifest.release.protection).run_id == third
+
+
+def test_files_that_change_while_they_are_read_are_refused(make, grant, folder, monkeypatch):
+    ledger = grant()
+
+    def count_and_touch(*given):
+        found = counting.count(*given)
+        (folder / "trips1.csv").write_text((folder / "trips1.csv").read_text() + "9,a,b,2024-03-05,2024-03-05\n")
+        return found
+
+    monkeypatch.setattr("pipelines.privacy.release.ingest.count", count_and_touch)
+    with pytest.raises(LedgerError, match="other files than it reserved for"):
+        ingest(make(), say=quietly)
+    assert spent(ledger) == {}
 
 
 def test_corrected_periods_are_drawn_and_charged_anew_and_the_old_release_stays(make, grant):
@@ -217,6 +246,39 @@ def test_a_release_is_described_by_its_claim_and_not_by_its_rows(make, grant):
     assert "Protects one person's data of one day: epsilon = 2, delta = 1e-06" in told
     assert "rows" not in told
     assert "sha256" not in told
+
+
+def test_of_two_runs_at_once_one_draws_and_the_other_finds_it(make, grant):
+    ledger = grant(epsilon=4.02)
+    with ThreadPoolExecutor(2) as pool:
+        one, other = pool.map(lambda spec: ingest(spec, say=quietly), [make(), make()])
+    np.testing.assert_array_equal(one.panel.values, other.panel.values)
+    assert spent(ledger) == dict.fromkeys(DAYS, 1)
+
+
+@pytest.mark.parametrize(
+    ("privacy", "blocks"),
+    [
+        ({"unit": "user_week"}, ["2024-W10", "2024-W11"]),
+        ({"unit": "user", "span": "two weeks"}, ["two weeks"]),
+        ({"unit": "trip", "person": None, "trips_per_unit": None, "trips_per_cell": None}, DAYS),
+    ],
+)
+def test_each_unit_is_charged_by_its_own_periods(make, grant, privacy, blocks):
+    ledger = grant(unit=privacy["unit"], **({"span": privacy["span"]} if "span" in privacy else {}))
+    found = ingest(make(privacy=privacy), say=quietly)
+    assert spent(ledger) == dict.fromkeys(blocks, 1)
+    assert list(found.manifest.release.periods) == blocks
+
+
+def test_a_longer_span_of_a_person_is_another_release_at_its_full_price(make, grant, more_trips):
+    ledger = grant(unit="user", span="spring", epsilon=4.02)
+    unit = {"unit": "user", "span": "spring"}
+    first = ingest(make(privacy=unit), say=quietly)
+    more_trips(14, 1)
+    longer = ingest(make(privacy=unit, data={"end": "2024-03-19"}), say=quietly)
+    assert not np.array_equal(longer.panel.values[: len(first.panel.values)], first.panel.values)
+    assert spent(ledger) == {"spring": 2}
 
 
 def test_noise_that_drowns_the_counts_is_warned_of(make, grant):
