@@ -22,7 +22,8 @@ from models.per_sample_norm import squared_norms
 from models.tapped_layers import LinearMap, linear, recurrence
 from models.written_out import written_out
 
-CHUNK = 16  # samples whose gradients stand in memory at a time
+MOST_AT_ONCE = 64  # samples whose gradients stand in memory at a time,
+VALUES_AT_ONCE = 2**24  # or fewer, so that they take 64 MB
 
 
 @dataclass(frozen=True)
@@ -64,7 +65,7 @@ def looped_sum(losses: nn.Module, batch: Sequence[Tensor], max_grad_norm: float)
 
 
 def vmapped_sum(losses: nn.Module, batch: Sequence[Tensor], max_grad_norm: float) -> ClippedSum:
-    """Gradients of `CHUNK` samples at a time. Raises RuntimeError where the network branches on values."""
+    """Gradients of some samples at a time. Raises RuntimeError where the network branches on values."""
     weights = {name: p.detach() for name, p in trainable(losses).items()}
 
     def loss(weights: dict[str, Tensor], *sample: Tensor) -> Tensor:
@@ -73,8 +74,9 @@ def vmapped_sum(losses: nn.Module, batch: Sequence[Tensor], max_grad_norm: float
     each = vmap(grad(loss), in_dims=(None, *[0] * len(batch)), randomness="different")
     found = nothing(list(weights.values()))
     with written_out(losses), sdpa_kernel(SDPBackend.MATH):  # fused attention has no rule for vmap
-        for first in range(0, len(batch[0]), CHUNK):
-            gradients = each(weights, *(part[first : first + CHUNK] for part in batch))
+        size = max(1, min(MOST_AT_ONCE, VALUES_AT_ONCE // max(1, sum(p.numel() for p in weights.values()))))
+        for first in range(0, len(batch[0]), size):
+            gradients = each(weights, *(part[first : first + size] for part in batch))
             found = _with(found, [gradients[name] for name in weights], max_grad_norm)
     return found
 
@@ -142,11 +144,13 @@ def _sums(taps: Sequence[Tap], deltas: Sequence[Tensor], factors: Tensor) -> dic
         def kept(part: Tensor, f: Tensor = f) -> Tensor:
             return part if every else torch.where(f > 0, part, 0.0)  # 0 times infinity is no zero
 
-        rows = kept(d).flatten(0, 1).mT  # [O, K * B]
-        for weight, bias, x in tap.maps:
-            sums[weight] = rows @ (kept(x) * f).flatten(0, 1)
-            if bias is not None:
-                sums[bias] = rows @ f.flatten()
+        scaled = torch.cat([*(kept(each.inputs) for each in tap.maps), torch.ones_like(f)], dim=-1) * f
+        found = kept(d).flatten(0, 1).mT @ scaled.flatten(0, 1)  # [O, the inputs of all maps and 1 for the biases]
+        *of_weights, of_bias = found.split([*(each.inputs.shape[-1] for each in tap.maps), 1], dim=1)
+        for each, of_weight in zip(tap.maps, of_weights, strict=True):
+            sums[each.weight] = of_weight
+            if each.bias is not None:
+                sums[each.bias] = of_bias[:, 0]
     return sums
 
 

@@ -78,56 +78,66 @@ class GRUSteps(Function):
 
 
 class LSTMSteps(Function):
-    """Input gates [T, B, 4 H] to the states before, between and after the steps [T + 1, B, H], last state and cell."""
+    """Inputs [T, B, I] to the states before, between and after the steps [T + 1, B, H], last state and cell.
+
+    The second argument [T, B, 4 H] has no other meaning than that its gradient is the one at the gates. All gates are
+    one call of the sigmoid, of twice the cell gate: tanh(x) = 2 sigmoid(2 x) - 1.
+    """
 
     @staticmethod
-    def forward(ctx: Any, gates: Tensor, weight: Tensor, bias: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
+    def forward(
+        ctx: Any, x: Tensor, gates: Tensor, inner: Tensor, weight: Tensor, bias: Tensor | None
+    ) -> tuple[Tensor, Tensor, Tensor]:
         steps, batch, width = gates.shape
         size = width // 4
-        acts = gates.clone() if bias is None else gates + bias
-        h, c = gates.new_empty(steps + 1, batch, size), gates.new_empty(steps + 1, batch, size)
+        twice = x.new_ones(width)
+        twice[2 * size : 3 * size] = 2
+        first, transposed = (inner * twice[:, None]).t(), (weight * twice[:, None]).t()
+        rows = x.flatten(0, 1)
+        acts = rows @ first if bias is None else torch.addmm(bias * twice, rows, first)
+        acts = acts.view(steps, batch, width)
+        h, c = x.new_empty(steps + 1, batch, size), x.new_empty(steps + 1, batch, size)
         h[0] = c[0] = 0
-        squashed, transposed = gates.new_empty(steps, batch, size), weight.t()  # tanh of the cell
+        squashed = x.new_empty(steps, batch, size)  # tanh of the cell
         i, f, g, o = acts.chunk(4, dim=-1)
-        i_f = acts[..., : 2 * size]
-        by_step = (acts, i_f, i, f, g, o, c[:-1], c[1:], squashed, h[:-1], h[1:])
-        for a, if_t, i_t, f_t, g_t, o_t, c_t, c_after, tanh_c, h_t, h_after in _steps(*by_step):
-            a.addmm_(h_t, transposed)
-            if_t.sigmoid_()
-            g_t.tanh_()
-            o_t.sigmoid_()
-            torch.mul(f_t, c_t, out=c_after).addcmul_(i_t, g_t)
+        by_step = (acts, i, f, g, o, c[:-1], c[1:], squashed, h[:-1], h[1:])
+        for a, i_t, f_t, g_t, o_t, c_t, c_after, tanh_c, h_t, h_after in _steps(*by_step):
+            a.addmm_(h_t, transposed).sigmoid_()
+            torch.mul(f_t, c_t, out=c_after).addcmul_(i_t, g_t, value=2).sub_(i_t)
             torch.tanh(c_after, out=tanh_c)
             torch.mul(o_t, tanh_c, out=h_after)
-        ctx.save_for_backward(acts, c, squashed, weight)
+        ctx.save_for_backward(acts, c, squashed, inner, weight)
         ctx.set_materialize_grads(False)
         return h, h[-1].clone(), c[-1].clone()
 
     @staticmethod
-    def backward(ctx: Any, *grads: Tensor | None) -> tuple[Tensor, None, None]:  # type: ignore[override]
-        acts, c, squashed, weight = ctx.saved_tensors
-        steps, batch, size = squashed.shape
+    def backward(  # type: ignore[override]
+        ctx: Any, *grads: Tensor | None
+    ) -> tuple[Tensor | None, Tensor, None, None, None]:
+        acts, c, squashed, inner, weight = ctx.saved_tensors
         i, f, g, o = acts.chunk(4, dim=-1)  # [T, B, H] each
+        g.mul_(2).sub_(1)
         d = torch.empty_like(acts)  # first what leads there from dc and (the output gate) from dh, then the gradients
         di, df, dg, do = d.chunk(4, dim=-1)
         sigmoid_backward(g, i, grad_input=di)
         sigmoid_backward(c[:-1], f, grad_input=df)
         tanh_backward(i, g, grad_input=dg)
         sigmoid_backward(squashed, o, grad_input=do)
-        to_cell = tanh_backward(o, squashed, grad_input=torch.empty_like(squashed))
-        by_gate = d.view(steps, batch, 4, size)[:, :, :3]
+        to_cell = tanh_backward(o, squashed, grad_input=squashed)
         dh, outside = _from_outside(grads, c)
         dc = torch.zeros_like(dh) if grads[2] is None else grads[2].clone()
-        for t, gates_t, d_t, do_t, f_t, to_cell_t in _backwards(by_gate, d, do, f, to_cell):
+        for t, d_t, di_t, df_t, dg_t, do_t, f_t, to_cell_t in _backwards(d, di, df, dg, do, f, to_cell):
             dc.addcmul_(dh, to_cell_t)
-            gates_t.mul_(dc[:, None])
+            di_t.mul_(dc)
+            df_t.mul_(dc)
+            dg_t.mul_(dc)
             do_t.mul_(dh)
             if t:
                 dc.mul_(f_t)
                 torch.mm(d_t, weight, out=dh)
                 if outside:
                     dh += outside[t]
-        return d, None, None
+        return d @ inner if ctx.needs_input_grad[0] else None, d, None, None, None
 
 
 def _steps(*parts: Tensor) -> Iterator[tuple[Tensor, ...]]:

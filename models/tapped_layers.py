@@ -26,7 +26,7 @@ Use = Callable[..., None]  # of the tensor that has the gradient at the pre-acti
 
 def linear(layer: nn.Linear, use: Use, x: Tensor) -> Tensor:
     """What `layer(x)` gives."""
-    y = functional.linear(x, layer.weight.detach(), None if layer.bias is None else layer.bias.detach())
+    y = functional.linear(x, layer.weight.detach(), _fixed(layer.bias))
     if not y.requires_grad:
         y.requires_grad_()
     use(y, LinearMap(layer.weight, layer.bias, x.detach()))
@@ -57,17 +57,26 @@ def _one_way(rnn: nn.GRU | nn.LSTM, x: Tensor, name: str, use: Use) -> tuple[Ten
     b_in, b_rec = (getattr(rnn, f"bias_{kind}_{name}") if rnn.bias else None for kind in ("ih", "hh"))
     if backwards := name.endswith("_reverse"):
         x = x.flip(0)
-    gates = functional.linear(x, w_in.detach(), None if b_in is None else b_in.detach())  # [T, B, G]
-    if not gates.requires_grad:
-        gates.requires_grad_()
-    fixed = w_rec.detach(), None if b_rec is None else b_rec.detach()
     outer = LinearMap(w_in, b_in, x.detach())
     if isinstance(rnn, nn.LSTM):  # both products are added before anything happens to them
-        h, last, c = LSTMSteps.apply(gates, *fixed)
+        gates = _stand_in(x, len(w_in))
+        both = None if b_in is None or b_rec is None else b_in.detach() + b_rec.detach()
+        h, last, c = LSTMSteps.apply(x, gates, w_in.detach(), w_rec.detach(), both)
         use(gates, outer, LinearMap(w_rec, b_rec, h[:-1].detach()))
     else:
-        product = gates.new_zeros(()).expand(gates.shape).requires_grad_()  # stands for the recurrent product
-        h, last, c = GRUSteps.apply(gates, product, *fixed)
-        use(gates, outer)
+        driven, product = functional.linear(x, w_in.detach(), _fixed(b_in)), _stand_in(x, len(w_in))  # [T, B, 3 H]
+        if not driven.requires_grad:
+            driven.requires_grad_()
+        h, last, c = GRUSteps.apply(driven, product, w_rec.detach(), _fixed(b_rec))
+        use(driven, outer)
         use(product, LinearMap(w_rec, b_rec, h[:-1].detach()))
     return (h[1:].flip(0) if backwards else h[1:]), last, c
+
+
+def _stand_in(x: Tensor, width: int) -> Tensor:
+    """A tensor [T, B, `width`] without memory, for pre-activations that exist within a pass alone."""
+    return x.new_zeros(()).expand(*x.shape[:-1], width).requires_grad_()
+
+
+def _fixed(bias: nn.Parameter | None) -> Tensor | None:
+    return None if bias is None else bias.detach()

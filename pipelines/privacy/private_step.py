@@ -80,12 +80,13 @@ class PrivateStep:
         if self.taken >= self.mechanism.steps:
             raise PrivacyError(f"{self.mechanism.steps} steps were paid for, and this would be one more")
         self.optimizer.zero_grad(set_to_none=True)
-        self._give(nothing(self.parameters).gradients)
-        for chunk in chunks:
-            self.optimizer.signal_skip_step(do_skip=True)  # not yet: more of the batch is to come
+        sums = (self.way(self.losses, chunk, self.mechanism.max_grad_norm) for chunk in chunks)
+        self._give(next(sums, nothing(self.parameters)).gradients)
+        for more in sums:
+            self.optimizer.signal_skip_step(do_skip=True)  # not yet: this is a part of the batch
             self.optimizer.step()
             self.optimizer.zero_grad(set_to_none=True)
-            self._give(self.way(self.losses, chunk, self.mechanism.max_grad_norm).gradients)
+            self._give(more.gradients)
         self.optimizer.signal_skip_step(do_skip=False)
         self.optimizer.step()
         self.taken += 1
