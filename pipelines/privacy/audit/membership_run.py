@@ -34,7 +34,10 @@ Say = Callable[[str], None]
 def audit_membership(
     spec: Spec, dataset: DataSet, *, references: int = REFERENCES, seed: int | None = None, say: Say
 ) -> Report:
-    """Figures of two attacks on the training of `spec`; the `seed` says which windows it saw. Raises BudgetRefused where the data are protected."""
+    """Figures of two attacks on the training of `spec`; the `seed` says which windows it saw.
+
+    Raises BudgetRefused where the data are protected.
+    """
     prepared = prepare(spec, dataset)
     require_auditable(spec, new_network(prepared, spec.model, prepared.ranges.train_end))
     book = audited(spec)
