@@ -14,6 +14,7 @@ from data.errors import StoreProblem
 from data.snapshot_store import SnapshotManifest
 from pipelines import settings
 from pipelines.errors import StoreError
+from pipelines.privacy.nonprivate import require_leave
 from pipelines.privacy.release.ingest import release_or_reuse
 from pipelines.privacy.told import claim_of
 from pipelines.quarantine import keeping_examples, quarantine_file
@@ -28,7 +29,7 @@ def ingest(spec: Spec, *, fresh: bool = False, say: Say = print) -> DataSet:
     """The data set of `spec`: the stored one if files and settings are as they were, else read anew and stored.
 
     `fresh` reads anew in any case. Raises DataError for data that can't be used, StoreError where the data set can't
-    be written.
+    be written, BudgetRefused where a privacy budget protects the data and the spec does not.
     """
     return ingest_or_reuse(spec, fresh=fresh, say=say)[0]
 
@@ -38,6 +39,8 @@ def ingest_or_reuse(spec: Spec, *, fresh: bool = False, say: Say = print) -> tup
     if isinstance(spec.privacy, ReleasePrivacy):
         return release_or_reuse(spec, spec.privacy, fresh=fresh, say=say)
     sources = sources_of(spec)
+    if spec.privacy is None:
+        require_leave(spec, sources)
     if not fresh and (stored := _stored(spec, sources, say)):
         return stored, True
     began = time.monotonic()

@@ -91,7 +91,10 @@ def _spread_out(key: str, number: PublicNumber, nodes: tuple[str, ...], variable
     missing, unknown = [n for n in names if n not in number], [n for n in number if n not in names]
     if missing or unknown:
         what = f"{unknown[0]!r} is neither a node nor a variable" if unknown else f"{missing[0]!r} is missing"
-        raise SpecError(f"privacy.public_scale.{key}: {what}; give one number, or one for every node or variable")
+        raise SpecError(
+            f"privacy.public_scale.{key}: {what}; give one number, or one for each variable ({', '.join(variables)}) "
+            f"or for each of {len(nodes)} nodes ({', '.join(nodes[:6])}{', ...' if len(nodes) > 6 else ''})"
+        )
     values = torch.tensor([number[name] for name in names], dtype=torch.float64)
     return values if names is variables else values[:, None]
 

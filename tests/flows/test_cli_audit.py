@@ -6,7 +6,7 @@ from typing import Any
 import polars as pl
 import pytest
 
-ZONES = [f"z{i}" for i in range(6)]
+ZONES = [f"z{i}" for i in range(12)]
 RELEASE = """
 name = "riders"
 
@@ -15,7 +15,7 @@ kind = "trips"
 files = "trips.csv"
 interval = "1h"
 start = 2024-03-04
-end = 2024-03-06
+end = 2024-03-18
 columns = { start = "begin", end = "finish", source = "from", target = "to" }
 zones = { file = "zones.csv", id = "zone" }
 
@@ -60,7 +60,7 @@ def test_a_refuted_claim_is_exit_code_one_and_says_what_not_to_do(run, release, 
     from pipelines.privacy.release import counting
 
     monkeypatch.setattr(counting, "bound_contributions", lambda trips, **bounds: trips)
-    code, out, told = run("audit", release, "--canaries", "2000")
+    code, out, told = run("audit", release, "--canaries", "600")
     assert code == 1
     assert "violated" in out
     assert "error: Refutes the claim of epsilon 1" in told
@@ -109,7 +109,7 @@ def test_the_flow_fails_where_a_claim_is_refuted_and_can_be_scheduled(server, re
     assert told["verdicts"] == ["consistent", "consistent"]
     monkeypatch.setattr(counting, "bound_contributions", lambda trips, **bounds: trips)
     with pytest.raises(AuditViolated, match="Refutes the claim"):
-        audit(release, canaries=2000)
+        audit(release, canaries=600)
     states = [run["state"]["type"] for run in ask("flow_runs", flows={"name": {"any_": ["audit"]}})]
     assert sorted(states) == ["COMPLETED", "FAILED"]
 

@@ -31,8 +31,13 @@ REFERENCES = 8
 Say = Callable[[str], None]
 
 
-def audit_membership(spec: Spec, dataset: DataSet, *, references: int = REFERENCES, say: Say) -> Report:
-    """Figures of two attacks on the training of `spec`. Raises BudgetRefused where the data are protected."""
+def audit_membership(
+    spec: Spec, dataset: DataSet, *, references: int = REFERENCES, seed: int | None = None, say: Say
+) -> Report:
+    """Figures of two attacks on the training of `spec`; the `seed` says which windows it saw.
+
+    Raises BudgetRefused where the data are protected.
+    """
     prepared = prepare(spec, dataset)
     require_auditable(spec, new_network(prepared, spec.model, prepared.ranges.train_end))
     book = audited(spec)
@@ -41,7 +46,7 @@ def audit_membership(spec: Spec, dataset: DataSet, *, references: int = REFERENC
     if is_kept:
         book.ledger.start(book.run_id)
     guessed_at, rest, others = _parted(prepared)
-    rng = np.random.default_rng(new_seed())
+    rng = np.random.default_rng(new_seed() if seed is None else seed)
     members = _members(rng, references, len(guessed_at.x))
     losses, unseen = [], []
     for i, chosen in enumerate(members):

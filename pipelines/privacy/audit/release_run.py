@@ -1,7 +1,7 @@
 """Audit the release of a spec with the code that makes it, on persons who do not exist.
 
 A release treats nobody otherwise for who else is there, so its bounding, counting and noise can be audited without a
-single real person: on two periods of synthetic ones. That reads no data, keeps nothing and costs no budget. Counts
+single real person: on some periods of synthetic ones. That reads no data, keeps nothing and costs no budget. Counts
 without persons have their noise audited alone.
 """
 
@@ -31,7 +31,7 @@ from pipelines.privacy.release.drawing import Release, mechanism_of, noisy
 from pipelines.sources import sources_of
 from pipelines.spec import ReleasePrivacy, Spec, TripData
 
-PERIODS = 2  # of the synthetic persons; the noise of a cell is the same in all of them
+ROOM = 4  # cells for each cell of a person's pattern: persons in the same cells hide each other
 TRIALS, REHEARSALS = 10_000, 2_000
 BOUNDS = 2  # looked at in one audit, so each may err half as often
 
@@ -53,7 +53,7 @@ def audit_release(spec: Spec, privacy: ReleasePrivacy, *, canaries: int, guesses
     if isinstance(spec.data, TripData):
         say(f"releasing {canaries:,} synthetic persons")
         seed = new_seed()
-        persons = Persons(_shortened(domain), canaries=canaries, seed=seed)
+        persons = Persons(_shortened(domain, canaries), canaries=canaries, seed=seed)
         design = persons.design(guesses=guesses, seed=seed)
         book.design(design)
         outcomes.append(
@@ -127,10 +127,12 @@ def _pattern(canaries: UserCanaries, domain: Domain) -> npt.NDArray[np.int64]:
     return np.concatenate([reached, left], axis=1)
 
 
-def _shortened(domain: Domain) -> Domain:
-    """Its first periods, beginning and end as whole as they were."""
-    last = list(domain.revisions)[:PERIODS]
-    steps = domain.steps_in(last)
+def _shortened(domain: Domain, canaries: int) -> Domain:
+    """Its first periods, as many as give the canaries room; beginning and end as whole as they were."""
+    periods = list(domain.revisions)
+    each = domain.mask[domain.steps_in(periods[:1])].sum()  # cells of a period
+    wanted = ROOM * canaries * 2 * (domain.privacy.trips_per_unit or 1)
+    steps = domain.steps_in(periods[: max(2, math.ceil(wanted / each))])
     if steps.all():
         return domain
     end = domain.index[int(steps.sum())].to_pydatetime()

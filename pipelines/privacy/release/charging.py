@@ -56,7 +56,7 @@ class Draw:
             tenant=privacy.tenant,
             data_set=self.domain.data_set,
             data_set_version=self._version,
-            sources=self._hashes,
+            sources=self.hashes,
             blocks=self.periods,
             unit=privacy.unit,
             relation=RELATION,
@@ -69,13 +69,13 @@ class Draw:
         )
 
     @property
-    def _hashes(self) -> tuple[str, ...]:
+    def hashes(self) -> tuple[str, ...]:
         """Of the files with rows of people; a zone table has none, and may serve many data sets."""
         return tuple(sorted(set(self.sources.of_rows.values())))
 
     @property
     def _version(self) -> str:
-        return hashlib.sha256(json.dumps([self.domain.recipe, self._hashes]).encode()).hexdigest()[:16]
+        return hashlib.sha256(json.dumps([self.domain.recipe, self.hashes]).encode()).hexdigest()[:16]
 
     @property
     def _bound(self) -> dict[str, str]:

@@ -33,7 +33,7 @@ from pipelines.privacy.release.counting import count
 from pipelines.privacy.release.domain import Domain, domain_of
 from pipelines.privacy.release.drawing import consistent, disassembled, drowned, mechanism_of, noisy, variances
 from pipelines.privacy.release.periods import told
-from pipelines.privacy.release.stored import Kept, keep, kept_for
+from pipelines.privacy.release.stored import Kept, joined, keep, kept_for
 from pipelines.sources import sources_of
 from pipelines.spec import ReleasePrivacy, Spec
 
@@ -81,17 +81,20 @@ def _drawn(domain: Domain, kept: Kept, missing: list[str], say: Say) -> DataSet:
     began = time.monotonic()
     try:
         counts = count(domain, draw.sources, steps)
+        read = next_draw(domain, kept).hashes  # files that changed meanwhile are others than were reserved for
     except BaseException:
         ledger.release(charge.run_id)
         raise
-    ledger.start(charge.run_id, sources=charge.sources)
+    ledger.start(charge.run_id, sources=read)
     cells = consistent(noisy(counts, domain.mask & steps[:, None, None], draw.mechanism), domain)
     whole = np.where(steps[:, None, None], cells, kept.cells)
 
     def settle(version: str) -> Manifest:
         entry = ledger.commit(charge.run_id, artifact_hash=version)
         protection = Protection(_joint(draw, kept), entry.seq, entry.hash, charge.run_id, "released_input")
-        return _manifest(domain, version, _account(domain, draw, protection, kept))
+        new = Told(protection.to_json(), variances(domain, draw.mechanism), domain.revisions, [charge.run_id])
+        together = joined(new, kept.told) if kept.told else new
+        return _manifest(domain, version, replace(together, protection=new.protection))
 
     found = keep(domain, whole, settle)
     say(f"released {told(missing)} in {time.monotonic() - began:.1f} s: {_protection(found).claim.sentence}")
@@ -103,19 +106,6 @@ def _joint(draw: Draw, kept: Kept) -> Claim:
     """Each period has one draw; of all of them the one that promises least speaks for the release."""
     claims = [draw.claim, *([Protection.from_json(kept.told.protection).claim] if kept.told else [])]
     return max(claims, key=lambda claim: claim.epsilon)
-
-
-def _account(domain: Domain, draw: Draw, protection: Protection, kept: Kept) -> Told:
-    before = kept.told
-    noise = variances(domain, draw.mechanism)
-    if before is not None:
-        noise = {name: max(value, before.variance[name]) for name, value in noise.items()}
-    return Told(
-        protection=protection.to_json(),
-        variance=noise,
-        periods=domain.revisions,
-        runs=[*(before.runs if before else []), protection.run_id],
-    )
 
 
 def _manifest(domain: Domain, version: str, release: Told | None) -> Manifest:

@@ -10,6 +10,7 @@ from data.dataset import DataSet, Manifest, Release
 from data.errors import StoreProblem
 from pipelines import settings
 from pipelines.errors import StoreError
+from pipelines.privacy.claim import Protection
 from pipelines.privacy.release.domain import Domain
 from pipelines.privacy.release.drawing import assembled, disassembled
 
@@ -27,7 +28,9 @@ class Kept:
 def kept_for(domain: Domain) -> Kept:
     """Raises StoreError where a stored release is damaged: drawing it again would be a second spend."""
     cells = np.full(domain.mask.shape, np.nan)
-    missing, told, whole = list(domain.revisions), None, None
+    missing = list(domain.revisions)
+    told: Release | None = None
+    whole: DataSet | None = None
     for manifest in _manifests(domain):
         assert manifest.release is not None
         held = [period for period in missing if manifest.release.periods.get(period) == domain.revisions[period]]
@@ -36,10 +39,24 @@ def kept_for(domain: Domain) -> Kept:
         dataset = _loaded(manifest)
         taken = _taken(domain, dataset, held, cells)
         missing = [period for period in missing if period not in taken]
-        told = told or manifest.release
+        if taken:
+            told = joined(told, manifest.release)
         if _is_whole(domain, dataset):
             whole = dataset
     return Kept(cells, missing, told, whole if not missing else None)
+
+
+def joined(newer: Release | None, older: Release) -> Release:
+    """Two releases as one. Each period has values of one draw, so of both promises the weaker speaks for all."""
+    if newer is None:
+        return older
+    epsilons = {each.protection: Protection.from_json(each.protection).claim.epsilon for each in (newer, older)}
+    return Release(
+        protection=max(epsilons, key=lambda protection: epsilons[protection]),
+        variance={name: max(value, older.variance[name]) for name, value in newer.variance.items()},
+        periods=older.periods | newer.periods,
+        runs=list(dict.fromkeys([*older.runs, *newer.runs])),
+    )
 
 
 def keep(domain: Domain, cells: np.ndarray, settle: Callable[[str], Manifest]) -> DataSet:

@@ -288,3 +288,13 @@ def test_the_audit_of_the_step_flags_a_quarter_of_the_noise() -> None:
 
 def test_the_audit_of_the_step_flags_clipping_that_is_off() -> None:
     assert audited(4.0, claimed=4.0, way=plain).verdict == "violated"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("drawn", "refuted"), [(4.0, 0), (1.0, 20)])
+def test_the_audit_at_the_scale_of_a_training_tells_right_from_a_quarter(drawn: float, refuted: int) -> None:
+    """q = 0.082, T = 486, 1,000 canaries, 200 guesses, 20 trainings: a claim of 2.10 is never refuted where it is true,
+    and always where the noise is a quarter of it."""
+    settings = {"claimed": 4.0, "steps": 486, "rate": 0.082}
+    verdicts = [audited(drawn, seed=seed, **settings).verdict for seed in range(20)]
+    assert verdicts.count("violated") == refuted

@@ -32,12 +32,12 @@ def noise_of(folder: Path, *, epochs: int, hidden: int) -> Spec:
     )
 
 
-@pytest.mark.parametrize(("epochs", "hidden", "lowest", "highest"), [(30, 32, 0.75, 1.0), (1, 2, 0.3, 0.7)])
+@pytest.mark.parametrize(("epochs", "hidden", "lowest", "highest"), [(20, 32, 0.7, 1.0), (1, 2, 0.3, 0.7)])
 def test_memorised_windows_are_found_and_others_are_not(tmp_path, ledger, epochs, hidden, lowest, highest):
     """About 85 windows: the standard error of an AUC of one half is 0.06."""
     spec = noise_of(tmp_path, epochs=epochs, hidden=hidden)
     dataset, _ = ingest_or_reuse(spec, **QUIET)
-    report = audit_membership(spec, dataset, references=4, **QUIET)
+    report = audit_membership(spec, dataset, references=4, seed=1, **QUIET)
     assert [risk.attack for risk in report.risks] == ["lira", "rmia"]
     for risk in report.risks:
         assert lowest <= risk.auc <= highest
@@ -50,7 +50,7 @@ def test_memorised_windows_are_found_and_others_are_not(tmp_path, ledger, epochs
 def test_protected_data_are_not_attacked_without_leave(tmp_path, ledger):
     spec = noise_of(tmp_path, epochs=1, hidden=2)
     policy = Policy(tenant="default", data_set="noise", unit="window", epsilon=1.0, delta=1e-6, order=22.0)
+    dataset, _ = ingest_or_reuse(spec, **QUIET)  # which would be refused, too, once the data are protected
     ledger.grant(policy, actor="owner", reason="protected", approver="head")
-    dataset, _ = ingest_or_reuse(spec, **QUIET)
     with pytest.raises(BudgetRefused):
         audit_membership(spec, dataset, references=4, **QUIET)

@@ -39,9 +39,7 @@ def test_the_coins_are_fair_and_those_of_the_seed():
     coins = flip_coins(10_000, seed=SEED)
     assert abs(coins.mean() - 0.5) < 4 * 0.005  # standard errors
     seen = []
-    audit_training(
-        DESIGN, seed=SEED, train=lambda given: seen.append(given), score=lambda _: np.arange(500.0), claim=None
-    )
+    audit_training(DESIGN, seed=SEED, train=seen.append, score=lambda _: np.arange(500.0), claim=None)
     assert (seen[0] == flip_coins(500, seed=SEED)).all()
 
 

@@ -11,7 +11,7 @@ from pipelines.privacy.release import counting, drawing
 from pipelines.spec import Spec, parse_spec
 
 ZONES = [f"z{i}" for i in range(10)]
-CANARIES, GUESSES = 2000, 400
+CANARIES, GUESSES = 1000, 200
 
 
 @pytest.fixture

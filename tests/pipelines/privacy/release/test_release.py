@@ -9,10 +9,11 @@ import pytest
 
 from data import store
 from data.errors import DataError
-from pipelines.errors import BudgetRefused, SpecError, StoreError
+from pipelines.errors import BudgetRefused, LedgerError, SpecError, StoreError
 from pipelines.ingest import describe, ingest, ingest_or_reuse
 from pipelines.privacy import renyi
 from pipelines.privacy.claim import Protection
+from pipelines.privacy.release import counting
 from pipelines.settings import datasets
 
 
@@ -110,6 +111,33 @@ def test_a_shorter_span_is_made_of_what_was_drawn(make, grant):
     assert reused
     np.testing.assert_array_equal(part.panel.values, whole.panel.values[48:-48])
     assert spent(ledger) == dict.fromkeys(DAYS, 1)
+
+
+def test_a_span_between_two_releases_brings_both_their_draws_along(make, grant):
+    ledger = grant()
+    early = ingest(make(data={"end": "2024-03-06"}), say=quietly)
+    late = ingest(make(data={"start": "2024-03-16"}), say=quietly)
+    whole = ingest(make(), say=quietly)
+    np.testing.assert_array_equal(whole.panel.values[:48], early.panel.values)
+    np.testing.assert_array_equal(whole.panel.values[-48:], late.panel.values)
+    assert spent(ledger) == dict.fromkeys(DAYS, 1)
+    first, second, third = whole.manifest.release.runs
+    assert [first, second] == [*early.manifest.release.runs, *late.manifest.release.runs]
+    assert Protection.from_json(whole.manifest.release.protection).run_id == third
+
+
+def test_files_that_change_while_they_are_read_are_refused(make, grant, folder, monkeypatch):
+    ledger = grant()
+
+    def count_and_touch(*given):
+        found = counting.count(*given)
+        (folder / "trips1.csv").write_text((folder / "trips1.csv").read_text() + "9,a,b,2024-03-05,2024-03-05\n")
+        return found
+
+    monkeypatch.setattr("pipelines.privacy.release.ingest.count", count_and_touch)
+    with pytest.raises(LedgerError, match="other files than it reserved for"):
+        ingest(make(), say=quietly)
+    assert spent(ledger) == {}
 
 
 def test_corrected_periods_are_drawn_and_charged_anew_and_the_old_release_stays(make, grant):

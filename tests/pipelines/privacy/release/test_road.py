@@ -128,7 +128,7 @@ def test_a_graph_is_made_of_flows_that_stand_out_of_the_noise(make, grant):
 
 
 def test_a_model_of_a_release_is_never_fed_the_raw_data_set_of_the_same_name(make, grant):
-    grant()
+    grant(allow_nonprivate_internal=True)
     spec = make()
     dataset = ingest(spec, say=quietly)
     registered, _ = enrol(spec, dataset, train(spec, dataset, say=quietly), say=quietly)
