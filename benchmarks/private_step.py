@@ -44,7 +44,7 @@ Step = Callable[[], object]
 
 
 class Recurrent(nn.Module):
-    """The last state of one recurrence, and a dense output."""
+    """The last state of one recurrence, and a dense output: the forecasters of `models.recurrent` in little."""
 
     def __init__(self, cell: type[nn.Module], hidden: int) -> None:
         super().__init__()
@@ -53,7 +53,8 @@ class Recurrent(nn.Module):
         self.output = nn.Linear(hidden, OUTPUTS)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.output(self.rnn(x)[0][:, -1])
+        state = self.rnn(x)[1]
+        return self.output((state[0] if isinstance(state, tuple) else state)[-1])
 
 
 class Losses(nn.Module):

@@ -22,7 +22,7 @@ from models.per_sample_norm import squared_norms
 from models.tapped_layers import LinearMap, linear, recurrence
 from models.written_out import written_out
 
-MOST_AT_ONCE = 64  # samples whose gradients stand in memory at a time,
+MOST_AT_ONCE = 32  # samples whose gradients stand in memory at a time,
 VALUES_AT_ONCE = 2**24  # or fewer, so that they take 64 MB
 
 

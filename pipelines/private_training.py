@@ -40,7 +40,7 @@ from pipelines.privacy.randomness import Randomness, SystemRandomness
 from pipelines.privacy.training_plan import TrainingPlan, charge_of, plan_training
 from pipelines.results import History
 from pipelines.spec import Spec
-from pipelines.train import HISTORY, LOSSES, WEIGHTS, Fitted, read_history, training_key, write_history
+from pipelines.train import HISTORY, LOSSES, UNREADABLE, WEIGHTS, Fitted, read_history, training_key, write_history
 
 PROTECTION = "protection.json"
 DECISIVE_CODE = (
@@ -230,6 +230,13 @@ def _row(number: int, rate: float, seconds: float) -> dict[str, float]:
 
 
 def _stored(network: Scaled, place: Path, key: str) -> Fitted:
-    network.load_state_dict(load_file(place / WEIGHTS))
-    protection = Protection.from_json((place / PROTECTION).read_text())
-    return Fitted(network.eval(), read_history(place), key, reused=True, protection=protection)
+    """Raises TrainingError for damaged files: to train anew is a new spend, which nobody has asked for."""
+    try:
+        network.load_state_dict(load_file(place / WEIGHTS))
+        protection = Protection.from_json((place / PROTECTION).read_text())
+        return Fitted(network.eval(), read_history(place), key, reused=True, protection=protection)
+    except UNREADABLE as error:
+        raise TrainingError(
+            f"what an equal private run left in {place} can't be read: {error}; remove the folder to train anew, which "
+            "is charged anew"
+        ) from None

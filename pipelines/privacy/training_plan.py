@@ -24,7 +24,7 @@ from pipelines.spec import Spec, TrainingPrivacy
 
 ASSUMED = (
     "nodes, calendar and public_scale are known without the data",
-    "forecasts and scores, which read raw data, stay inside the house",
+    "forecasts, their intervals and scores, which read raw data, stay inside the house",
 )
 
 

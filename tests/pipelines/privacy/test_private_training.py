@@ -13,7 +13,7 @@ import torch
 
 from data.dataset import DataSet
 from pipelines import private_training
-from pipelines.errors import BudgetRefused, PrivacyError, RegistryError, SpecError
+from pipelines.errors import BudgetRefused, PrivacyError, RegistryError, SpecError, TrainingError
 from pipelines.evaluate import backtest
 from pipelines.experiment import outlook
 from pipelines.prepare import Prepared, prepare
@@ -128,6 +128,16 @@ def test_an_equal_run_costs_nothing_and_another_seed_is_charged(data: DataSet, l
     other = spec_of(training={"seed": 5})
     fitted(other, prepare(other, data), ledger, tmp_path)
     assert kinds(ledger).count("commit") == 2
+
+
+def test_damaged_weights_are_not_trained_anew_unasked(data: DataSet, ledger: Ledger, tmp_path: Path) -> None:
+    spec = spec_of()
+    fitted(spec, prepare(spec, data), ledger, tmp_path)
+    (weights,) = tmp_path.glob("*/weights.safetensors")
+    weights.write_bytes(weights.read_bytes()[:100])
+    with pytest.raises(TrainingError, match="charged anew"):
+        fitted(spec, prepare(spec, data), ledger, tmp_path)
+    assert kinds(ledger).count("reserve") == 1
 
 
 def test_without_a_budget_nothing_is_trained(data: DataSet, ledger: Ledger, tmp_path: Path) -> None:
@@ -262,7 +272,9 @@ def test_an_untrained_network_knows_nothing_of_the_values(data: DataSet) -> None
         for each in (data, other):
             torch.manual_seed(0)
             prepared = prepare(spec, each)
-            states.append(private_network(spec, prepared).state_dict())
+            network = private_network(spec, prepared)
+            assert getattr(network.network, "predict", "change") == "change"  # not what would suit these values
+            states.append(network.state_dict())
             plans.append(plan_training(spec, prepared, prepared.ranges))
         assert plans[0] == plans[1]
         for name, value in states[0].items():
