@@ -74,11 +74,18 @@ def _promise(spec: Spec, prepared: Prepared) -> list[tuple[str, str]]:
     if not isinstance(spec.privacy, TrainingPrivacy):
         new_network(prepared, spec.model, prepared.ranges.train_end)
         return []
+    from pipelines.privacy.ledger.ledger import Ledger
     from pipelines.privacy.private_network import private_network
-    from pipelines.privacy.training_plan import plan_training, words
+    from pipelines.privacy.randomness import SystemRandomness
+    from pipelines.privacy.remedy import objection
+    from pipelines.privacy.training_plan import charge_of, plan_training, words
 
     private_network(spec, prepared)
-    return words(plan_training(spec, prepared, prepared.ranges))
+    plan = plan_training(spec, prepared, prepared.ranges)
+    charge = charge_of(spec, prepared, prepared.ranges, plan, run_id="asked", randomness=SystemRandomness())
+    refused = objection(Ledger.open(), charge)
+    admitted = f"that of data set {charge.data_set!r} admits it, on every day that it reads"
+    return [*words(plan), ("budget", refused or admitted)]
 
 
 def train(spec: Spec, dataset: DataSet, *, say: Say = print) -> Trained:

@@ -28,12 +28,13 @@ from pipelines import settings
 from pipelines.errors import SpecError, StoreError
 from pipelines.privacy.claim import Claim, Protection
 from pipelines.privacy.ledger.ledger import Ledger
-from pipelines.privacy.release.charging import Draw, reserve
+from pipelines.privacy.release.charging import Draw
 from pipelines.privacy.release.counting import count
 from pipelines.privacy.release.domain import Domain, domain_of
 from pipelines.privacy.release.drawing import consistent, disassembled, drowned, mechanism_of, noisy, variances
 from pipelines.privacy.release.periods import told
 from pipelines.privacy.release.stored import Kept, joined, keep, kept_for
+from pipelines.privacy.remedy import reserve
 from pipelines.sources import sources_of
 from pipelines.spec import ReleasePrivacy, Spec
 

@@ -1,12 +1,13 @@
 """What a private release would cost, asked without spending anything or reading a row."""
 
 from pipelines.privacy.ledger.ledger import Ledger
-from pipelines.privacy.release.charging import Draw, objection, sufficient
+from pipelines.privacy.release.charging import Draw
 from pipelines.privacy.release.domain import domain_of
 from pipelines.privacy.release.drawing import variances
 from pipelines.privacy.release.ingest import next_draw
 from pipelines.privacy.release.periods import told
 from pipelines.privacy.release.stored import kept_for
+from pipelines.privacy.remedy import objection, sufficient
 from pipelines.spec import ReleasePrivacy, Spec
 
 
@@ -35,7 +36,11 @@ def _lines(draw: Draw) -> str:
         ),
         ("promise", draw.claim.sentence),
         ("noise", f"standard deviation {', '.join(noise.values())}"),
-        ("cost", f"on each period, of a budget of its own: one of epsilon {needed.epsilon:g} admits it once"),
+        (
+            "cost",
+            f"on each period, of a budget of its own: one of epsilon {needed.epsilon:g}, delta {charge.delta:g} for "
+            f"unit {charge.unit} admits it once",
+        ),
         (
             "budget",
             refused or f"that of data set {charge.data_set!r} admits it: `flockcast ingest` draws and charges",
