@@ -44,7 +44,6 @@ def test_the_budget_that_a_refusal_names_admits_the_run_once(mechanism: Mechanis
     granted = re.search(r"--epsilon (\S+) --delta (\S+)(?: --order (\S+))?", str(refused.value))
     assert granted is not None
     epsilon, delta, order = granted.groups()
-    unit = charge(mechanism, "").unit
     usual = best_order(epsilon=float(epsilon), delta=float(delta))
     policy = Policy(
         tenant="default",
