@@ -16,6 +16,7 @@ from typing import Literal
 from data.dataset import Manifest
 from pipelines.errors import ServingRefused
 from pipelines.privacy.claim import Protection
+from pipelines.privacy.unprotected import NOTHING_PROMISED
 from pipelines.settings import home
 
 RELEASED = "input: released"
@@ -47,15 +48,22 @@ class Mark:
 
 
 def mark_of(
-    protection: Protection | None, *, stored: Manifest | None, sent: bool, raw_input: bool, name: str
+    protection: Protection | None,
+    *,
+    stored: Manifest | None,
+    sent: bool,
+    raw_input: bool,
+    name: str,
+    is_internal: bool = False,
 ) -> Mark | None:
     """The mark of a forecast that reads the newest of the data set `stored`, or what a caller has `sent`, or both.
 
-    `raw_input` says that the caller knows their observations to be raw. Raises ServingRefused for what would leave a
+    `raw_input` says that the caller knows their observations to be raw; `is_internal`, that the model promises nothing
+    although a budget protects its data. Raises ServingRefused for what would leave a
     model that serves released input without being one.
     """
     if protection is None:
-        return None
+        return Mark("raw", RAW, NOTHING_PROMISED) if is_internal else None
     claim = protection.claim.sentence
     if protection.serving == "raw_input_internal":
         return Mark("raw", RAW, claim)
