@@ -73,6 +73,15 @@ def test_a_draw_depends_on_trips_of_its_own_periods_alone(make, folder):
     assert drawn[72:96].sum() > 500
 
 
+def test_dates_that_the_rows_decide_about_together_are_refused(make, folder):
+    """With 20/02 in one more row all the 03/02 would be the third of February and not the second of March."""
+    rows = pl.read_csv(folder / "trips1.csv", try_parse_dates=True)
+    slashed = [pl.col(time).dt.strftime("%d/%m/%Y %H:%M") for time in ("begin", "finish")]
+    rows.with_columns(slashed).write_csv(folder / "trips1.csv")
+    with pytest.raises(DataError, match=r"'begin' has dates such as 01/02/2020.*write them year first"):
+        counted(make())
+
+
 def test_rows_that_are_wrong_are_told_to_their_owner_and_to_no_log(make, folder, home):
     rows = pl.read_csv(folder / "trips1.csv")
     rows.with_columns(pl.lit("a secret place").alias("to")).write_csv(folder / "trips1.csv")
