@@ -10,6 +10,7 @@ from data.dataset import DataSet, Manifest, Release
 from data.errors import StoreProblem
 from pipelines import settings
 from pipelines.errors import StoreError
+from pipelines.privacy.claim import Protection
 from pipelines.privacy.release.domain import Domain
 from pipelines.privacy.release.drawing import assembled, disassembled
 
@@ -20,7 +21,7 @@ class Kept:
 
     cells: np.ndarray  # [T, N, K], NaN where nothing was drawn yet
     missing: list[str]  # periods, in order of time
-    told: Release | None  # of the stored releases together, the newest speaking first
+    told: Release | None  # of the stored releases together: of each figure the one that promises least
     whole: DataSet | None  # the stored release that is this very domain
 
 
@@ -35,8 +36,10 @@ def kept_for(domain: Domain) -> Kept:
             continue
         dataset = _loaded(manifest)
         taken = _taken(domain, dataset, held, cells)
+        if not taken:
+            continue
         missing = [period for period in missing if period not in taken]
-        told = told or manifest.release
+        told = manifest.release if told is None else _together(manifest.release, told)
         if _is_whole(domain, dataset):
             whole = dataset
     return Kept(cells, missing, told, whole if not missing else None)
@@ -82,6 +85,17 @@ def _taken(domain: Domain, dataset: DataSet, periods: list[str], cells: np.ndarr
             cells[steps] = values
             taken.add(period)
     return taken
+
+
+def _together(older: Release, newer: Release) -> Release:
+    """Of values from both: the noise is at most the larger, every run of either was paid for."""
+    speaks = max((newer, older), key=lambda release: Protection.from_json(release.protection).claim.epsilon)
+    return Release(
+        protection=speaks.protection,
+        variance={name: max(value, older.variance[name]) for name, value in newer.variance.items()},
+        periods=newer.periods,
+        runs=list(dict.fromkeys([*older.runs, *newer.runs])),
+    )
 
 
 def _is_whole(domain: Domain, dataset: DataSet) -> bool:
