@@ -20,6 +20,7 @@ from pipelines.privacy.mechanisms import GaussianRelease, GeometricRelease
 from pipelines.privacy.release.domain import Domain
 from pipelines.privacy.release.drawing import Release
 from pipelines.sources import Sources
+from pipelines.spec import LongData, WideData
 
 RELATION = "add or remove"
 FINENESS = 1.002  # steps in which a budget that suffices is looked for
@@ -92,8 +93,17 @@ def assumptions(domain: Domain) -> tuple[str, ...]:
     privacy = domain.privacy
     if domain.counts == "series":
         most = "one node" if domain.nested == 1 else f"{domain.nested} nodes"
+        if is_of_totals(domain):
+            return (f"a person adds at most one to the running total of {most} in a step, and is never taken off",)
         return (f"a person is in {most} at most at a time and counts once a step",)
     return (f"a person has one id in column {privacy.person!r}",) if privacy.person else ()
+
+
+def is_of_totals(domain: Domain) -> bool:
+    """Whether what is released is by how much running totals grew; of counts of who is present, whoever leaves would
+    be in a second step, and on a later day perhaps."""
+    data = domain.spec.data
+    return isinstance(data, LongData | WideData) and data.difference
 
 
 def reserve(ledger: Ledger, charge: Charge) -> None:
