@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from data.dataset import Manifest
+from data.dataset import Manifest, Release
 from pipelines.errors import ServingRefused
 from pipelines.privacy.claim import Protection
 from pipelines.privacy.unprotected import NOTHING_PROMISED
@@ -30,7 +30,7 @@ class Mark:
 
     input: Literal["released", "raw"]
     text: str
-    claim: str  # what is promised of the model's training: whom it protects, and how far
+    claim: str  # what is promised of what the model learnt from, and of the release that it reads, if another
 
     @property
     def is_exportable(self) -> bool:
@@ -80,7 +80,13 @@ def mark_of(
             f"{name} forecasts from released counts, but {held}; ingest the newest data with "
             "mechanism = 'release' in [privacy]"
         )
-    return Mark("released", RELEASED, claim)
+    return Mark("released", RELEASED, _of_both(claim, stored.release))
+
+
+def _of_both(trained: str, window: Release) -> str:
+    """A newer release may promise less than the one that the model learnt from; the forecast follows from both."""
+    read = Protection.from_json(window.protection).claim.sentence
+    return trained if read == trained else f"{trained}. The newest counts are of another release: {read}"
 
 
 def check_export(mark: Mark | None, path: Path, *, internal: bool) -> None:
