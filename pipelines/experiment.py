@@ -4,7 +4,7 @@ Each step looks first whether an equal run has left its result, says so, and re-
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,6 +23,7 @@ from pipelines.prepare import Prepared, prepare
 from pipelines.privacy.access import Access, log_access, user
 from pipelines.privacy.claim import Claim
 from pipelines.privacy.serving import check_export, mark_of
+from pipelines.privacy.unprotected import Leave, ask_leave
 from pipelines.privacy.utility import Point, judged_on, points
 from pipelines.register import attach_report, find_registered, register
 from pipelines.registry import champion, client, fetch_forecaster, newest_leaky, require_kind
@@ -89,14 +90,24 @@ def _promise(spec: Spec, prepared: Prepared) -> list[tuple[str, str]]:
 
 
 def train(spec: Spec, dataset: DataSet, *, say: Say = print) -> Trained:
-    """Fit the model and the yardsticks, and score them in a walk-forward backtest."""
+    """Fit the model and the yardsticks, and score them in a walk-forward backtest.
+
+    Raises BudgetRefused for a spec without privacy where a budget protects the data.
+    """
     prepared = prepare(spec, dataset)
+    leave = _leave(spec, dataset)
     for note in prepared.notes:
         say(f"note: {note}")
     torch.set_num_threads(spec.training.threads)
     say(f"device: {describe_device(choose_device(spec.training.device))}")
     evaluated = backtest(spec, prepared, folder=runs() / spec.name, say=say)
-    return Trained(prepared, evaluated)
+    leave.used(evaluated.fitted.key)
+    return Trained(prepared, replace(evaluated, is_internal=leave.is_internal))
+
+
+def _leave(spec: Spec, dataset: DataSet) -> Leave:
+    is_private = spec.privacy is not None or dataset.manifest.release is not None
+    return Leave() if is_private else ask_leave(spec, dataset.manifest.sources.values())
 
 
 def enrol(spec: Spec, dataset: DataSet, trained: Trained, *, say: Say = print) -> tuple[Registered, bool]:
@@ -142,7 +153,12 @@ def forecast(
     load = load_leaky if spec.model.leaky else load_champion
     predictor, version = load(spec.registered_name, uri=spec.registry.tracking_uri)
     mark = mark_of(
-        predictor.protection, stored=dataset.manifest, sent=False, raw_input=False, name=spec.registered_name
+        predictor.protection,
+        stored=dataset.manifest,
+        sent=False,
+        raw_input=False,
+        name=spec.registered_name,
+        is_internal=predictor.config.is_internal,
     )
     frame = predictor.forecast_panel(
         predictor.stored(dataset), flows=dataset.links, horizon=horizon, nodes=nodes, quantiles=quantiles

@@ -11,6 +11,7 @@ from pipelines.privacy.ledger.records import Charge
 from pipelines.privacy.release.domain import Domain
 from pipelines.privacy.release.drawing import Release
 from pipelines.sources import Sources
+from pipelines.spec import LongData, WideData
 
 RELATION = "add or remove"
 
@@ -46,7 +47,7 @@ class Draw:
             tenant=privacy.tenant,
             data_set=self.domain.data_set,
             data_set_version=self._version,
-            sources=self.hashes,
+            sources=self._hashes,
             blocks=self.periods,
             unit=privacy.unit,
             relation=RELATION,
@@ -59,13 +60,13 @@ class Draw:
         )
 
     @property
-    def hashes(self) -> tuple[str, ...]:
+    def _hashes(self) -> tuple[str, ...]:
         """Of the files with rows of people; a zone table has none, and may serve many data sets."""
         return tuple(sorted(set(self.sources.of_rows.values())))
 
     @property
     def _version(self) -> str:
-        return hashlib.sha256(json.dumps([self.domain.recipe, self.hashes]).encode()).hexdigest()[:16]
+        return hashlib.sha256(json.dumps([self.domain.recipe, self._hashes]).encode()).hexdigest()[:16]
 
     @property
     def _bound(self) -> dict[str, str]:
@@ -82,5 +83,14 @@ def assumptions(domain: Domain) -> tuple[str, ...]:
     privacy = domain.privacy
     if domain.counts == "series":
         most = "one node" if domain.nested == 1 else f"{domain.nested} nodes"
+        if is_of_totals(domain):
+            return (f"a person adds at most one to the running total of {most} in a step, and is never taken off",)
         return (f"a person is in {most} at most at a time and counts once a step",)
     return (f"a person has one id in column {privacy.person!r}",) if privacy.person else ()
+
+
+def is_of_totals(domain: Domain) -> bool:
+    """Whether what is released is by how much running totals grew; of counts of who is present, whoever leaves would
+    be in a second step, and on a later day perhaps."""
+    data = domain.spec.data
+    return isinstance(data, LongData | WideData) and data.difference
