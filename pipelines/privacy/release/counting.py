@@ -26,7 +26,7 @@ from pipelines.privacy.secret_key import contribution_key
 from pipelines.quarantine import R, keeping_examples, quarantine_file
 from pipelines.reading import read_kind
 from pipelines.sources import Sources
-from pipelines.spec import Data, OdData, TripData
+from pipelines.spec import OdData, TripData
 
 CELLS = {"nodes": (("leaving", "source"), ("reaching", "target")), "flows": (("leaving", "source", "target"),)}
 
@@ -34,7 +34,6 @@ CELLS = {"nodes": (("leaving", "source"), ("reaching", "target")), "flows": (("l
 def count(domain: Domain, sources: Sources, drawn: np.ndarray) -> np.ndarray:
     """The counts [T, N, K] of the steps `drawn` [T], 0 in the others. Raises DataError."""
     data = domain.spec.data
-    _require_own_times(data, sources)
     if isinstance(data, TripData):
         return _of_moves(domain, _bounded(domain, _trips(domain, data, sources, drawn)), drawn)
     ingested = _keeping(domain, sources, lambda: read_kind(data, sources))
@@ -43,14 +42,17 @@ def count(domain: Domain, sources: Sources, drawn: np.ndarray) -> np.ndarray:
     return _of_series(domain, ingested.panel, drawn)
 
 
-def _require_own_times(data: Data, sources: Sources) -> None:
-    """Raises DataError for times that the rows have to be looked at together to be read: one trip could move all."""
+def require_columns(domain: Domain, sources: Sources) -> None:
+    """Raises DataError where a file lacks a column, or where how times are read depends on all rows together, so that
+    one trip could move every other."""
+    data = domain.spec.data
     if not isinstance(data, TripData | OdData):
         return
-    columns = (data.columns.start, data.columns.end) if isinstance(data, TripData) else (data.columns.time,)
+    named = [*data.columns.model_dump().values(), *([domain.privacy.person] if domain.privacy.person else [])]
+    times = (data.columns.start, data.columns.end) if isinstance(data, TripData) else (data.columns.time,)
     with readable(sources.all):
-        rows = scan_all(sources.all, columns)
-        unclear = [column for column in columns if rows_decide(rows, column)]
+        rows = scan_all(sources.all, named)
+        unclear = [column for column in times if rows_decide(rows, column)]
     if unclear:
         raise DataError(
             f"column {unclear[0]!r} has dates such as 01/02/2020, of which the rows together decide what is the day; "

@@ -29,12 +29,13 @@ from pipelines.errors import SpecError, StoreError
 from pipelines.privacy.claim import Claim, Protection
 from pipelines.privacy.ledger.ledger import Ledger
 from pipelines.privacy.release.charging import Draw
-from pipelines.privacy.release.counting import count
+from pipelines.privacy.release.counting import count, require_columns
 from pipelines.privacy.release.domain import Domain, domain_of
 from pipelines.privacy.release.drawing import consistent, disassembled, drowned, mechanism_of, noisy, variances
 from pipelines.privacy.release.periods import told
 from pipelines.privacy.release.stored import Kept, joined, keep, kept_for
 from pipelines.privacy.remedy import reserve
+from pipelines.quarantine import keeping_the_reason
 from pipelines.sources import sources_of
 from pipelines.spec import ReleasePrivacy, Spec
 
@@ -81,7 +82,8 @@ def _drawn(domain: Domain, kept: Kept, missing: list[str], say: Say) -> DataSet:
     reserve(ledger, charge)
     began = time.monotonic()
     try:
-        counts = count(domain, draw.sources, steps)
+        require_columns(domain, draw.sources)
+        counts = keeping_the_reason(domain.spec, draw.sources, lambda: count(domain, draw.sources, steps))
         _require_unchanged(domain, draw)
     except BaseException:
         ledger.release(charge.run_id)

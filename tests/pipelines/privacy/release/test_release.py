@@ -173,6 +173,31 @@ def test_files_that_change_while_they_are_read_are_not_drawn_from(make, grant, f
     ingest(make(), say=quietly)
 
 
+def test_why_rows_can_not_be_counted_is_told_to_their_owner_alone(tmp_path, grant, home):
+    """A server keeps the errors of its runs, and this one quotes when nobody was counted, and where."""
+    clock = pd.date_range("2024-03-04", "2024-03-05", freq="h", inclusive="left")
+    rows = [f"{time.isoformat()},{'' if time.hour == 5 else 7}" for time in clock]
+    (tmp_path / "there.csv").write_text("\n".join(["time,a", *rows, ""]))
+    data = {"kind": "wide", "files": "there.csv", "interval": "1h", "timezone": "UTC", "values": "counts"}
+    data |= {"start": "2024-03-04", "end": "2024-03-05", "columns": {"values": ["a"]}}
+    privacy = {"mechanism": "release", "unit": "user_day", "epsilon": 1.0, "one_place_per_step": True}
+    ledger = grant(data_set="there", epsilon=1.2, order=20)
+    with pytest.raises(DataError, match="is in .* for their owner alone") as refused:
+        ingest(parse_spec({"name": "there", "data": data, "privacy": privacy}, folder=tmp_path), say=quietly)
+    (file,) = (home / "quarantine").glob("there-*.txt")
+    assert str(file) in str(refused.value)
+    assert "1 values are missing, the first at 2024-03-04T05" in file.read_text()
+    assert "05:00" not in str(refused.value)
+    assert file.stat().st_mode & 0o077 == 0
+    assert spent(ledger, "there") == {}
+
+
+def test_a_column_that_is_not_there_is_told_at_once(make, grant):
+    grant()
+    with pytest.raises(DataError, match="no column 'whose'"):
+        ingest(make(privacy={"person": "whose"}), say=quietly)
+
+
 def test_no_epsilon_is_quoted_without_its_delta_and_unit(make):
     told = quote(make())
     assert told is not None
