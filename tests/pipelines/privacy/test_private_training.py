@@ -13,8 +13,9 @@ import torch
 
 from data.dataset import DataSet
 from pipelines import private_training
+from pipelines.artefact import describe_artefact, load_artefact, save_artefact
 from pipelines.errors import BudgetRefused, PrivacyError, RegistryError, SpecError, TrainingError
-from pipelines.evaluate import backtest
+from pipelines.evaluate import backtest, forecast_at
 from pipelines.experiment import outlook
 from pipelines.prepare import Prepared, prepare
 from pipelines.privacy.claim import Protection
@@ -279,6 +280,23 @@ def test_an_untrained_network_knows_nothing_of_the_values(data: DataSet) -> None
         assert plans[0] == plans[1]
         for name, value in states[0].items():
             torch.testing.assert_close(value, states[1][name], rtol=0, atol=0)
+
+
+def test_what_is_registered_forecasts_what_was_trained_and_has_no_choice_that_follows_from_values(
+    data: DataSet, ledger: Ledger, tmp_path: Path
+) -> None:
+    """Noise around a mean: here `auto` would be the value, and the network was trained to forecast the change."""
+    values = 20 + np.random.default_rng(0).normal(size=data.panel.values.shape)
+    data = replace(data, panel=replace(data.panel, values=values))
+    spec = spec_of(training={"epochs": 1})
+    prepared = prepare(spec, data)
+    evaluated = backtest(spec, prepared, folder=tmp_path, say=lambda text: None)
+    save_artefact(tmp_path / "kept", describe_artefact(spec, prepared, evaluated), evaluated)
+    served = load_artefact(tmp_path / "kept")
+    assert (served.config.shape["predict"], served.config.shape["output"]) == ("change", "Identity")
+    cutoffs = range(100, 110)
+    ours, theirs = (forecast_at(n, prepared, cutoffs, window=12) for n in (evaluated.fitted.network, served.network))
+    np.testing.assert_allclose(theirs, ours, rtol=1e-6)
 
 
 def test_the_weights_are_those_of_the_last_step_and_no_loss_is_kept(
