@@ -26,7 +26,7 @@ from pipelines.model_card import MARKDOWN, PAGE, card_of, card_page
 from pipelines.predict import QUANTILES, quantile_name
 from pipelines.prepare import Prepared
 from pipelines.privacy.claim import Protection
-from pipelines.privacy.registered import PROTECTED, protection_of, require_paid
+from pipelines.privacy.registered import PROTECTED, protection_of, require_trained
 from pipelines.privacy.tags import tags_of
 from pipelines.privacy.utility import utility_tags
 from pipelines.registry import CHALLENGER, CHAMPION, LEAKY, OURS, champion, client, crown, fetch_forecaster
@@ -100,7 +100,7 @@ def _protection(dataset: DataSet, evaluated: Evaluated) -> Protection | None:
     trained = evaluated.fitted.protection
     if trained is None:
         return protection_of(dataset)
-    require_paid(trained)
+    require_trained(trained, evaluated.fitted.network)
     return trained
 
 

@@ -25,6 +25,7 @@ from pipelines.privacy.mechanisms import Unit
 from pipelines.privacy.private_network import private_network
 from pipelines.privacy.private_step import NoisedOptimizer
 from pipelines.privacy.randomness import SeededRandomness
+from pipelines.privacy.registered import require_trained
 from pipelines.privacy.training_plan import plan_training
 from pipelines.privacy.window_sampling import PoissonSampler
 from pipelines.private_training import AHEAD, fit_privately
@@ -255,6 +256,14 @@ def test_noise_that_does_not_keep_the_promise_is_refused(data: DataSet) -> None:
         plan_training(spec, prepared, prepared.ranges)
 
 
+@pytest.mark.parametrize("unit", ["window", "slot"])
+def test_a_delta_that_would_give_away_a_whole_window_is_refused(data: DataSet, unit: str) -> None:
+    """How many there are is public, so that nobody need say it."""
+    spec = spec_of({"unit": unit, "delta": 0.01, "epsilon": 1e6})
+    with pytest.raises(SpecError, match=r"privacy.delta: delta is 0.01 for 1\d\d units"):
+        plan_training(spec, prepare(spec, data), prepare(spec, data).ranges)
+
+
 def test_auto_takes_the_least_noise_that_keeps_the_promise(data: DataSet) -> None:
     spec = spec_of({"epsilon": 3.0, "noise_multiplier": "auto"})
     prepared = prepare(spec, data)
@@ -384,6 +393,23 @@ def test_a_private_version_says_what_it_promises_and_is_registered_beside_its_le
     assert tags["privacy.claim"] == protection.claim.sentence
     assert tags["privacy.serving"] == "raw_input_internal"
     assert tags["privacy.ledger_hash"] == protection.ledger_hash
+
+
+def test_other_weights_or_another_promise_than_was_charged_are_not_registered(
+    data: DataSet, ledger: Ledger, tmp_path: Path
+) -> None:
+    spec = spec_of(training={"epochs": 1})
+    made = fitted(spec, prepare(spec, data), ledger, tmp_path)
+    assert made.protection is not None
+    require_trained(made.protection, made.network)
+    claim = made.protection.claim
+    for lie in ({"epsilon": claim.epsilon / 2}, {"unit": "slot"}, {"delta": 1e-9}):
+        with pytest.raises(RegistryError, match="not what run .* was charged for"):
+            require_trained(replace(made.protection, claim=replace(claim, **lie)), made.network)
+    with torch.no_grad():
+        next(made.network.parameters()).add_(1)
+    with pytest.raises(RegistryError, match="weights are not those"):
+        require_trained(made.protection, made.network)
 
 
 @pytest.mark.parametrize(
