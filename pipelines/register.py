@@ -45,8 +45,13 @@ KEY = "flockcast.key"
 
 
 def registration_key(spec: Spec, evaluated: Evaluated) -> str:
-    """Equal keys, equal versions: the same weights, judged by the same backtest, and counts that stay counts."""
-    return f"{evaluated.fitted.key}-{spec.digest('data', 'evaluation', 'task', 'registry')}-{code_fingerprint()}"
+    """Equal keys, equal versions: the same weights, judged by the same backtest, and counts that stay counts.
+
+    A private training has other noise and was paid for anew each time, so that the commit of its run is part of it.
+    """
+    paid = evaluated.fitted.protection
+    weights = evaluated.fitted.key if paid is None else f"{evaluated.fitted.key}-{paid.ledger_hash[:12]}"
+    return f"{weights}-{spec.digest('data', 'evaluation', 'task', 'registry')}-{code_fingerprint()}"
 
 
 def find_registered(spec: Spec, evaluated: Evaluated) -> Registered | None:

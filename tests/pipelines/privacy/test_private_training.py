@@ -29,7 +29,7 @@ from pipelines.privacy.registered import require_trained
 from pipelines.privacy.training_plan import plan_training
 from pipelines.privacy.window_sampling import PoissonSampler
 from pipelines.private_training import AHEAD, fit_privately
-from pipelines.register import register
+from pipelines.register import register, registration_key
 from pipelines.registry import client
 from pipelines.spec import Spec, parse_spec
 from pipelines.train import Fitted
@@ -393,6 +393,21 @@ def test_a_private_version_says_what_it_promises_and_is_registered_beside_its_le
     assert tags["privacy.claim"] == protection.claim.sentence
     assert tags["privacy.serving"] == "raw_input_internal"
     assert tags["privacy.ledger_hash"] == protection.ledger_hash
+
+
+def test_a_second_private_training_is_not_taken_for_the_version_of_the_first(
+    data: DataSet, ledger: Ledger, tmp_path: Path
+) -> None:
+    """All that decides the weights is equal, but for the noise."""
+    spec = spec_of(training={"epochs": 1})
+    prepared = prepare(spec, data)
+    first, same, second = (
+        backtest(spec, prepared, folder=tmp_path / place, say=lambda text: None) for place in ("a", "a", "b")
+    )
+    assert (same.fitted.reused, second.fitted.reused) == (True, False)
+    assert first.fitted.key == second.fitted.key
+    assert registration_key(spec, first) == registration_key(spec, same)
+    assert registration_key(spec, first) != registration_key(spec, second)
 
 
 def test_other_weights_or_another_promise_than_was_charged_are_not_registered(
