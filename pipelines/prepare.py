@@ -1,7 +1,7 @@
 """From a data set and a spec to a task in tensors: what `auto` means here, which nodes, which ranges.
 
 Everything that is worked out from values (the busiest nodes, the default form of the output) reads the training range
-alone. For private training nothing is, but which nodes were seen at all.
+alone. For private training nothing is.
 """
 
 import math
@@ -76,6 +76,8 @@ def prepare(spec: Spec, dataset: DataSet) -> Prepared:
         clock = calendar(panel.index, spec.task.country)
     except ValueError as error:
         raise SpecError(f"{spec.name}: {error}") from None
+    if isinstance(spec.privacy, TrainingPrivacy):
+        _refuse_unseen(panel, ranges.train_end)
     panel, notes = _chosen_nodes(spec.task, panel, ranges.train_end)
     are_flows = spec.task.forecast == "flows"
     if are_flows:
@@ -294,6 +296,17 @@ def _chosen_nodes(task: Task, panel: Panel, train_end: int) -> tuple[Panel, tupl
         order = order[np.argsort(-total, kind="stable")][: task.busiest]
     nodes = [panel.nodes[i] for i in order]
     return panel.choose(nodes, list(panel.variables)), notes
+
+
+def _refuse_unseen(panel: Panel, train_end: int) -> None:
+    """To leave a node out because nobody was there would tell that nobody was, by the shape of the network."""
+    seen = panel.mask[:train_end].any(axis=(0, 2))
+    if not seen.all():
+        raise SpecError(
+            f"node {panel.nodes[int(np.argmin(seen))]!r} has no observation in the training range. With "
+            "privacy.mechanism 'dp_sgd' which nodes there are must not follow from values: leave it out of the data, "
+            "or let training begin where it is observed"
+        )
 
 
 def node_labels(panel: Panel) -> dict[str, str]:

@@ -291,6 +291,16 @@ def test_an_untrained_network_knows_nothing_of_the_values(data: DataSet) -> None
             torch.testing.assert_close(value, states[1][name], rtol=0, atol=0)
 
 
+def test_a_node_is_not_left_out_because_nobody_was_there(data: DataSet) -> None:
+    """One observation in one slot would decide how many weights there are."""
+    mask = data.panel.mask.copy()
+    mask[:200, 1] = False
+    with pytest.raises(SpecError, match="'n1' has no observation in the training range"):
+        prepare(spec_of(), replace(data, panel=replace(data.panel, mask=mask)))
+    mask[50, 1] = True
+    assert len(prepare(spec_of(), replace(data, panel=replace(data.panel, mask=mask))).panel.nodes) == 3
+
+
 def test_what_is_registered_forecasts_what_was_trained_and_has_no_choice_that_follows_from_values(
     data: DataSet, ledger: Ledger, tmp_path: Path
 ) -> None:
