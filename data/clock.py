@@ -100,6 +100,18 @@ def read_instants(
     return Instants(read)
 
 
+def rows_decide(frame: pl.LazyFrame, column: str) -> bool:
+    """Whether times are written such as 01/02/2020, of which all rows together say what is the day and what the month.
+
+    So that one row more can change how every other one is read.
+    """
+    if frame.collect_schema()[column] != pl.String:
+        return False
+    text = pl.col(column).str.strip_chars()
+    sample = frame.select(text).drop_nulls().head(SAMPLE).collect().to_series()
+    return len(sample) > 0 and bool(sample.str.contains(DAY_OR_MONTH).sum() > len(sample) / 2)
+
+
 def in_zone(moment: datetime, timezone: str) -> datetime:
     """A moment from the spec: local in `timezone` unless it has an offset."""
     zone = ZoneInfo(timezone)
@@ -142,9 +154,7 @@ def _parser(frame: pl.LazyFrame, column: str) -> Parse:
 
 
 def _text_parser(frame: pl.LazyFrame, column: str) -> Parse:
-    text = pl.col(column).str.strip_chars()
-    sample = frame.select(text).drop_nulls().head(SAMPLE).collect().to_series()
-    if len(sample) and sample.str.contains(DAY_OR_MONTH).sum() > len(sample) / 2:
+    if rows_decide(frame, column):
         formats = _day_or_month_first(frame, column)
         return lambda times: (_slashed(times, formats), _nulls(times, "UTC"))
     return _year_first

@@ -21,7 +21,7 @@ class Release:
     """What a data set of privately released counts says of itself; nothing here follows from raw rows alone."""
 
     protection: str  # JSON: what is promised to whom, and where the ledger holds it
-    variance: dict[str, float]  # variable -> variance of the noise in one value; "flow" is that in the flow of a pair
+    variance: dict[str, float]  # variable -> of the noise in one value, mean over nodes; "flow": in the flow of a pair
     periods: dict[str, int]  # period -> its revision: each was drawn once
     runs: list[str]  # of the ledger, oldest first: one for every draw that values are from
 

@@ -52,6 +52,12 @@ class Config:
     training_key: str
     are_flows: bool = False  # the variables are the nodes again, as targets
     protection: dict[str, Any] | None = None  # what it promises to the people in its data, and where the ledger has it
+    is_internal: bool = False  # of protected data, and promises nothing: what it forecasts stays in the house
+
+    @property
+    def is_marked(self) -> bool:
+        """Whether its forecasts carry a mark."""
+        return self.protection is not None or self.is_internal
 
     @property
     def promised(self) -> Protection | None:
@@ -94,6 +100,7 @@ def describe_artefact(
         training_key=evaluated.fitted.key,
         are_flows=prepared.are_flows,
         protection=None if protection is None else json.loads(protection.to_json()),
+        is_internal=evaluated.is_internal,
     )
 
 

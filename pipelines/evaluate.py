@@ -43,6 +43,7 @@ class Evaluated:
     fitted: Fitted
     calibration: Calibration
     ranges: Ranges  # of that last fit
+    is_internal: bool = False  # trained without privacy on protected data, by their owner's leave: stays in the house
 
 
 @dataclass(frozen=True)

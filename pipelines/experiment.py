@@ -4,7 +4,7 @@ Each step looks first whether an equal run has left its result, says so, and re-
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,6 +23,7 @@ from pipelines.prepare import Prepared, prepare
 from pipelines.privacy.access import Access, log_access, user
 from pipelines.privacy.claim import Claim
 from pipelines.privacy.serving import check_export, mark_of
+from pipelines.privacy.unprotected import Leave, ask_leave
 from pipelines.privacy.utility import Point, judged_on, points
 from pipelines.register import attach_report, find_registered, register
 from pipelines.registry import champion, client, fetch_forecaster, newest_leaky, require_kind
@@ -74,22 +75,39 @@ def _promise(spec: Spec, prepared: Prepared) -> list[tuple[str, str]]:
     if not isinstance(spec.privacy, TrainingPrivacy):
         new_network(prepared, spec.model, prepared.ranges.train_end)
         return []
+    from pipelines.privacy.ledger.ledger import Ledger
     from pipelines.privacy.private_network import private_network
-    from pipelines.privacy.training_plan import plan_training, words
+    from pipelines.privacy.randomness import SystemRandomness
+    from pipelines.privacy.remedy import objection
+    from pipelines.privacy.training_plan import charge_of, plan_training, words
 
     private_network(spec, prepared)
-    return words(plan_training(spec, prepared, prepared.ranges))
+    plan = plan_training(spec, prepared, prepared.ranges)
+    charge = charge_of(spec, prepared, prepared.ranges, plan, run_id="asked", randomness=SystemRandomness())
+    refused = objection(Ledger.open(), charge)
+    admitted = f"that of data set {charge.data_set!r} admits it, on every day that it reads"
+    return [*words(plan), ("budget", refused or admitted)]
 
 
 def train(spec: Spec, dataset: DataSet, *, say: Say = print) -> Trained:
-    """Fit the model and the yardsticks, and score them in a walk-forward backtest."""
+    """Fit the model and the yardsticks, and score them in a walk-forward backtest.
+
+    Raises BudgetRefused for a spec without privacy where a budget protects the data.
+    """
     prepared = prepare(spec, dataset)
+    leave = _leave(spec, dataset)
     for note in prepared.notes:
         say(f"note: {note}")
     torch.set_num_threads(spec.training.threads)
     say(f"device: {describe_device(choose_device(spec.training.device))}")
     evaluated = backtest(spec, prepared, folder=runs() / spec.name, say=say)
-    return Trained(prepared, evaluated)
+    leave.used(evaluated.fitted.key)
+    return Trained(prepared, replace(evaluated, is_internal=leave.is_internal))
+
+
+def _leave(spec: Spec, dataset: DataSet) -> Leave:
+    is_private = spec.privacy is not None or dataset.manifest.release is not None
+    return Leave() if is_private else ask_leave(spec, dataset.manifest.sources.values())
 
 
 def enrol(spec: Spec, dataset: DataSet, trained: Trained, *, say: Say = print) -> tuple[Registered, bool]:
@@ -135,7 +153,12 @@ def forecast(
     load = load_leaky if spec.model.leaky else load_champion
     predictor, version = load(spec.registered_name, uri=spec.registry.tracking_uri)
     mark = mark_of(
-        predictor.protection, stored=dataset.manifest, sent=False, raw_input=False, name=spec.registered_name
+        predictor.protection,
+        stored=dataset.manifest,
+        sent=False,
+        raw_input=False,
+        name=spec.registered_name,
+        is_internal=predictor.config.is_internal,
     )
     frame = predictor.forecast_panel(
         predictor.stored(dataset), flows=dataset.links, horizon=horizon, nodes=nodes, quantiles=quantiles

@@ -14,7 +14,6 @@ from data.errors import StoreProblem
 from data.snapshot_store import SnapshotManifest
 from pipelines import settings
 from pipelines.errors import StoreError
-from pipelines.privacy.nonprivate import require_leave
 from pipelines.privacy.release.ingest import release_or_reuse
 from pipelines.privacy.told import claim_of
 from pipelines.quarantine import keeping_examples, quarantine_file
@@ -39,8 +38,6 @@ def ingest_or_reuse(spec: Spec, *, fresh: bool = False, say: Say = print) -> tup
     if isinstance(spec.privacy, ReleasePrivacy):
         return release_or_reuse(spec, spec.privacy, fresh=fresh, say=say)
     sources = sources_of(spec)
-    if spec.privacy is None:
-        require_leave(spec, sources)
     if not fresh and (stored := _stored(spec, sources, say)):
         return stored, True
     began = time.monotonic()

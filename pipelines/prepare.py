@@ -59,10 +59,9 @@ def prepare(spec: Spec, dataset: DataSet) -> Prepared:
     """Raises SpecError where the task does not fit the data, DataError for a value that no network can take.
 
     Of a private release the values keep their sign, since clipping them at zero would be a bias, and all values of a
-    variable have noise of one known variance, `noise_variance`. The loss needs no weights for it: a series counts in
-    its own spread in the release, whose square is the variance of the series and of the noise together, so that a
-    series with much noise counts for as much less as it should. Intervals are calibrated and judged on released values.
-    So they hold these as often as they say; of the true counts, which are less scattered, they hold more.
+    variable have noise of one known variance, `noise_variance`, by which a loss weighs the series
+    (`pipelines.privacy.signal`). Intervals are calibrated and judged on released values, so their width has the noise
+    in it and they hold these as often as they say; of the true counts, which are less scattered, they hold more.
     """
     panel = _chosen_variables(spec.task, dataset.panel)
     _refuse_immense(panel)

@@ -37,6 +37,7 @@ from pipelines.privacy.ledger.ledger import Ledger
 from pipelines.privacy.private_network import gradient_way, parts_of, private_network
 from pipelines.privacy.private_step import PrivateStep, in_chunks
 from pipelines.privacy.randomness import Randomness, SystemRandomness
+from pipelines.privacy.remedy import reserve
 from pipelines.privacy.training_plan import TrainingPlan, charge_of, plan_training
 from pipelines.results import History
 from pipelines.spec import Spec
@@ -125,7 +126,7 @@ class PrivateRun:
     def to_the_end(self, ledger: Ledger, run_id: str, place: Path, key: str, say: Say) -> Fitted:
         """Reserve, train, prove, commit and publish, in the order in which a kill never hides a spend."""
         charge = charge_of(self.spec, self.prepared, self.ranges, self.plan, run_id=run_id, randomness=self.randomness)
-        ledger.reserve(charge)
+        reserve(ledger, charge)
         ledger.start(run_id, sources=charge.sources)
         say(f"{self.spec.model.label}: {self.plan.claim.sentence}")
         history, charged = self._train(ledger, run_id, say)

@@ -27,7 +27,7 @@ from pipelines.predict import QUANTILES, quantile_name
 from pipelines.prepare import Prepared
 from pipelines.privacy.claim import Protection
 from pipelines.privacy.registered import PROTECTED, protection_of, require_trained
-from pipelines.privacy.tags import tags_of
+from pipelines.privacy.tags import INTERNAL_TAGS, tags_of
 from pipelines.privacy.utility import utility_tags
 from pipelines.registry import CHALLENGER, CHAMPION, LEAKY, OURS, champion, client, crown, fetch_forecaster
 from pipelines.results import Alias, Explanation, Registered
@@ -51,7 +51,8 @@ def registration_key(spec: Spec, evaluated: Evaluated) -> str:
     """
     paid = evaluated.fitted.protection
     weights = evaluated.fitted.key if paid is None else f"{evaluated.fitted.key}-{paid.ledger_hash[:12]}"
-    return f"{weights}-{spec.digest('data', 'evaluation', 'task', 'registry')}-{code_fingerprint()}"
+    kept = "-internal" if evaluated.is_internal else ""
+    return f"{weights}-{spec.digest('data', 'evaluation', 'task', 'registry')}-{code_fingerprint()}{kept}"
 
 
 def find_registered(spec: Spec, evaluated: Evaluated) -> Registered | None:
@@ -128,13 +129,17 @@ def _verdict(
     protection: Protection | None,
 ) -> Verdict:
     """A champion whose files this version of flockcast can't read serves nobody, and so is replaced; and one that
-    protects nobody is replaced by one that does, however good it is."""
+    protects nobody is replaced by one that does, however good it is, but never the other way round."""
     result = evaluated.backtest
     alone = judge(spec.registry, prepared, result, None, "")
     if present is None or not alone.is_champion:
         return alone
     if protection is not None and PROTECTED not in present.tags:
         return Verdict(True, f"champion: version {present.version} before it protects nobody")
+    if protection is None and PROTECTED in present.tags:
+        return Verdict(
+            False, f"challenger: it protects nobody, and champion {present.version} does; promote it by hand"
+        )
     try:
         artefact = load_artefact(fetch_forecaster(store, present))
     except StoreError as error:
@@ -290,7 +295,7 @@ def _log_model(spec: Spec, prepared: Prepared, evaluated: Evaluated, protection:
         folder = Path(scratch) / "forecaster"
         save_artefact(folder, config, evaluated)
         # MLflow would keep and try it: a table of observations has no flows, and a private model refuses it
-        has_example = not evaluated.fitted.network.edge_steps and protection is None
+        has_example = not evaluated.fitted.network.edge_steps and not config.is_marked
         example = newest_window(prepared) if has_example else None
         # and it would tell a person to give one
         warnings.filterwarnings("ignore", message=".*An input example was not provided", category=UserWarning)
@@ -325,7 +330,7 @@ def _signature(config: Config) -> "ModelSignature":
     texts = [ColSpec(DataType.string, "unique_id"), ColSpec(DataType.string, "ds")]
     values = [ColSpec(DataType.double, name) for name in config.variables]
     quantiles = [ColSpec(DataType.double, quantile_name(q)) for q in QUANTILES]
-    marks = [ColSpec(DataType.string, "mark")] if config.protection else []
+    marks = [ColSpec(DataType.string, "mark")] if config.is_marked else []
     given = [*texts, ColSpec(DataType.string, "variable"), ColSpec(DataType.long, "lead_time")]
     return ModelSignature(
         inputs=Schema(texts + values),
@@ -334,7 +339,7 @@ def _signature(config: Config) -> "ModelSignature":
             [
                 ParamSpec("horizon", DataType.long, 0),
                 ParamSpec("quantiles", DataType.double, list(QUANTILES), shape=(-1,)),
-                *([ParamSpec("raw_input", DataType.boolean, False)] if config.protection else []),
+                *([ParamSpec("raw_input", DataType.boolean, False)] if config.is_marked else []),
             ]
         ),
     )
@@ -352,4 +357,5 @@ def _tags(spec: Spec, dataset: DataSet, evaluated: Evaluated, verdict: Verdict) 
         "flockcast.reason": verdict.reason,
         "flockcast.git": git_revision(),
         **utility_tags(dataset.manifest.release, result),
+        **(INTERNAL_TAGS if evaluated.is_internal else {}),
     }

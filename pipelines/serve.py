@@ -102,6 +102,7 @@ def answer(champion: Champion, request: ForecastRequest, who: str) -> ForecastAn
         sent=request.observations is not None,
         raw_input=request.raw_input,
         name=champion.name,
+        is_internal=predictor.config.is_internal,
     )
     if champion.history is None and request.observations is None:
         raise Refusal(422, "observations_needed", f"no data of {champion.name} is stored here; send observations")

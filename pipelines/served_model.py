@@ -34,7 +34,14 @@ class ServedForecaster(PythonModel):
         observations = pl.from_pandas(model_input)
         name = self.predictor.config.name
         raw_input = bool(given.get("raw_input", False))
-        mark = mark_of(self.predictor.protection, stored=None, sent=True, raw_input=raw_input, name=name)
+        mark = mark_of(
+            self.predictor.protection,
+            stored=None,
+            sent=True,
+            raw_input=raw_input,
+            name=name,
+            is_internal=self.predictor.config.is_internal,
+        )
         forecast = self.predictor.forecast(
             observations,
             horizon=int(given["horizon"]) if given.get("horizon", 0) > 0 else None,

@@ -39,6 +39,7 @@ from pipelines.fingerprint import code_fingerprint
 from pipelines.graphs import static_graph
 from pipelines.prepare import Prepared, node_distances
 from pipelines.privacy.claim import Protection
+from pipelines.privacy.signal import signal_shares
 from pipelines.results import History
 from pipelines.spec import GraphModel, Model, Training
 from pipelines.steps import Plan, Step, one_window_a_step, only, shuffled
@@ -71,6 +72,7 @@ DECISIVE_CODE = (
     "data",
     "models",
     *(f"pipelines/{name}.py" for name in ("checkpoint", "given_graph", "graphs", "prepare", "steps", "train", "zoo")),
+    "pipelines/privacy/signal.py",
 )
 LOOKED_AT = 64  # samples on which a start is judged
 UNREADABLE = (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError)  # what a damaged file raises
@@ -99,6 +101,7 @@ def training_key(prepared: Prepared, ranges: Ranges, model: Model, training: Tra
         "stride": prepared.stride,
         "country": prepared.country,
         "ranges": asdict(ranges),
+        "noise": prepared.noise_variance,
         "given": None if prepared.given is None else hashlib.sha256(prepared.given.numpy().tobytes()).hexdigest(),
         "model": model.model_dump(mode="json"),
         "training": {**decisive, "device": choose_device(training.device).type},
@@ -176,6 +179,13 @@ def training_scaler(prepared: Prepared, train_end: int) -> Scaler:
     return scaler.fit(prepared.series.values[:train_end], prepared.series.mask[:train_end])
 
 
+def _weights(prepared: Prepared, train_end: int, device: torch.device) -> Tensor | None:
+    """Of each series in the loss [N, F], by how much of it is noise; None where nothing was released with noise."""
+    if not prepared.noise_variance:
+        return None
+    return signal_shares(training_scaler(prepared, train_end).std, prepared.noise_variance).to(device)
+
+
 def batch_size(training: Training, samples: int) -> int:
     """`auto` gives an epoch at least 16 steps, so that patience counts something, but no batch below 8."""
     return training.batch_size if training.batch_size != "auto" else min(64, max(8, samples // 16))
@@ -222,6 +232,7 @@ class Run:
             self.learn = Appended(self.learn, extra)
         self.batch_size = batch_size(training, len(self.learn))
         self.on_data_scale = training.loss_scale == "data" or is_reference(model)
+        self.weights = _weights(prepared, ranges.train_end, self.device)
         self.plan = self._literal_plan() if is_reference(model) else shuffled(len(self.learn), self.batch_size)
         self.steps = len(self.plan(0))
         self.progress = Progress()
@@ -296,18 +307,21 @@ class Run:
         if isinstance(network, FlowForecaster):  # unscaled, and with a likelihood of its own
             x = (batch.x * batch.mask).float()
             return network.loss(x, batch.mask, batch.calendar, batch.y, batch.y_mask)
-        return self._error(self.scaled, self.network.scaler, batch)
+        return self._error(self.scaled, self.network.scaler, batch, self.weights)
 
     def _part_loss(self, batch: Batch, nodes: Tensor) -> Tensor:
         part = Scaled(self.network.network, self.network.scaler.of(nodes))
-        return self._error(part.scaled, part.scaler, only(batch, nodes))
+        weights = None if self.weights is None else self.weights[nodes]
+        return self._error(part.scaled, part.scaler, only(batch, nodes), weights)
 
-    def _error(self, scaled: Forward, scaler: Scaler, batch: Batch) -> Tensor:
+    def _error(self, scaled: Forward, scaler: Scaler, batch: Batch, weights: Tensor | None) -> Tensor:
         """The mean over observed targets, in the spread of each series or in the data's unit."""
         forecast, target = scaled(*batch.inputs).float(), scaler.scale(batch.y)
         if self.on_data_scale:
             forecast, target = scaler.unscale(forecast), batch.y
         each = LOSSES[self.training.loss](forecast, target, reduction="none")
+        if weights is not None:
+            each = each * weights
         return (each * batch.y_mask).sum() / batch.y_mask.sum().clamp(min=1)  # a group of nodes may have none
 
     def _close_epoch(self, rate: float, seconds: float) -> None:

@@ -13,6 +13,7 @@ from pipelines.graph_task.predict import GraphForecast, cutoff_of, predict
 from pipelines.graph_task.prepare import Prepared, prepare
 from pipelines.graph_task.register import find_registered, register
 from pipelines.graph_task.spec import GraphSpec
+from pipelines.privacy.unprotected import ask_leave
 from pipelines.registry import champion, client, fetch_forecaster, require_kind
 from pipelines.results import Registered
 from pipelines.settings import runs
@@ -53,9 +54,15 @@ def outlook(spec: GraphSpec, dataset: SnapshotSet) -> str:
 
 
 def train(spec: GraphSpec, dataset: SnapshotSet, *, say: Say = print) -> Trained:
-    """Fit the model and the yardsticks, and judge them on the test steps."""
+    """Fit the model and the yardsticks, and judge them on the test steps.
+
+    Raises BudgetRefused where a budget protects the data: no model of a graph is private.
+    """
     prepared = prepare(spec, dataset)
-    return Trained(prepared, backtest(spec, prepared, folder=runs() / spec.name, say=say))
+    leave = ask_leave(spec, dataset.manifest.sources.values())
+    evaluated = backtest(spec, prepared, folder=runs() / spec.name, say=say)
+    leave.used(evaluated.fitted.key)
+    return Trained(prepared, evaluated)
 
 
 def enrol(spec: GraphSpec, dataset: SnapshotSet, trained: Trained, *, say: Say = print) -> tuple[Registered, bool]:

@@ -13,9 +13,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from data.dataset import Manifest
+from data.dataset import Manifest, Release
 from pipelines.errors import ServingRefused
 from pipelines.privacy.claim import Protection
+from pipelines.privacy.unprotected import NOTHING_PROMISED
 from pipelines.settings import home
 
 RELEASED = "input: released"
@@ -29,7 +30,7 @@ class Mark:
 
     input: Literal["released", "raw"]
     text: str
-    claim: str  # what is promised of the model's training: whom it protects, and how far
+    claim: str  # what is promised of what the model learnt from, and of the release that it reads, if another
 
     @property
     def is_exportable(self) -> bool:
@@ -47,15 +48,22 @@ class Mark:
 
 
 def mark_of(
-    protection: Protection | None, *, stored: Manifest | None, sent: bool, raw_input: bool, name: str
+    protection: Protection | None,
+    *,
+    stored: Manifest | None,
+    sent: bool,
+    raw_input: bool,
+    name: str,
+    is_internal: bool = False,
 ) -> Mark | None:
     """The mark of a forecast that reads the newest of the data set `stored`, or what a caller has `sent`, or both.
 
-    `raw_input` says that the caller knows their observations to be raw. Raises ServingRefused for what would leave a
+    `raw_input` says that the caller knows their observations to be raw; `is_internal`, that the model promises nothing
+    although a budget protects its data. Raises ServingRefused for what would leave a
     model that serves released input without being one.
     """
     if protection is None:
-        return None
+        return Mark("raw", RAW, NOTHING_PROMISED) if is_internal else None
     claim = protection.claim.sentence
     if protection.serving == "raw_input_internal":
         return Mark("raw", RAW, claim)
@@ -72,7 +80,13 @@ def mark_of(
             f"{name} forecasts from released counts, but {held}; ingest the newest data with "
             "mechanism = 'release' in [privacy]"
         )
-    return Mark("released", RELEASED, claim)
+    return Mark("released", RELEASED, _of_both(claim, stored.release))
+
+
+def _of_both(trained: str, window: Release) -> str:
+    """A newer release may promise less than the one that the model learnt from; the forecast follows from both."""
+    read = Protection.from_json(window.protection).claim.sentence
+    return trained if read == trained else f"{trained}. The newest counts are of another release: {read}"
 
 
 def check_export(mark: Mark | None, path: Path, *, internal: bool) -> None:

@@ -7,6 +7,8 @@ from pipelines.privacy.claim import Protection, rounded_up
 NONE_PROMISED = "-"
 SCORED_ON = "privacy.scored_on"
 RAW_COUNTS, RELEASED_COUNTS = "raw counts, which the claim does not cover", "released counts"
+SERVING = "privacy.serving"
+INTERNAL_TAGS = {SERVING: "raw_input_internal", SCORED_ON: RAW_COUNTS}  # of no promise, on protected data
 
 
 def tags_of(protection: Protection | None) -> dict[str, str]:

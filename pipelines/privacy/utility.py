@@ -13,6 +13,7 @@ import numpy as np
 
 from data.dataset import Release
 from pipelines.privacy.claim import Claim
+from pipelines.privacy.tags import INTERNAL_TAGS, SERVING
 from pipelines.results import Backtest
 
 FLOW = "flow"  # in Release.variance, of the flow of a pair
@@ -86,9 +87,13 @@ def points(versions: Sequence[tuple[str, Mapping[str, str]]], claim: Claim, *, t
 
 
 def _is_alike(tags: Mapping[str, str], claim: Claim) -> bool:
-    """Epsilons of another unit, delta, relation or mechanism are no larger or smaller, they are of something else."""
+    """Epsilons of another unit, delta, relation or mechanism are no larger or smaller, they are of something else.
+
+    Where a budget protects the data, the error of a version that promises nothing is a figure of raw counts and stays
+    in the house, and this may be published.
+    """
     if "privacy.claim" not in tags:
-        return True
+        return tags.get(SERVING) != INTERNAL_TAGS[SERVING]
     asked = {
         "privacy.unit": claim.unit,
         "privacy.relation": claim.relation,

@@ -23,8 +23,9 @@ from pipelines.checkpoint import write_whole
 from pipelines.errors import StoreError, TrainingError
 from pipelines.evaluate import forecast_at, targets_at
 from pipelines.prepare import Prepared, prepare
+from pipelines.privacy.signal import signal_shares
 from pipelines.spec import DLinearModel, Spec, StidModel, Training
-from pipelines.train import Fitted, Run, batch_size, fit, new_network, training_key
+from pipelines.train import Fitted, Run, batch_size, fit, new_network, training_key, training_scaler
 
 QUIET: Callable[[str], None] = lambda line: None  # noqa: E731
 
@@ -203,6 +204,26 @@ def test_nothing_fitted_depends_on_what_comes_after_validation(
     later = new_network(disturbed(before.ranges.train_end), spec.model, before.ranges.train_end)
     assert torch.equal(later.scaler.mean, kept.network.scaler.mean)
     assert torch.equal(later.scaler.std, kept.network.scaler.std)
+
+
+def test_a_series_of_released_counts_that_is_mostly_noise_counts_for_less(
+    prepared: Prepared, wave_spec: Callable[..., Spec], tmp_path: Path
+) -> None:
+    """All series have the same noise; that of the smallest spread is one of noise alone."""
+    spread = training_scaler(prepared, prepared.ranges.train_end).std[:, 0]
+    noisy = replace(prepared, noise_variance=(float(spread.min() ** 2),))
+    model, training = DLinearModel(name="dlinear"), wave_spec().training
+    errors = []
+    for each in (prepared, noisy):
+        torch.manual_seed(0)
+        network = new_network(each, model, each.ranges.train_end)
+        run = Run(each, network, model, training, each.ranges, tmp_path, QUIET)
+        batch = next(iter(run.check.batches(8)))
+        only_smallest = batch.y_mask & (spread == spread.min())[:, None]
+        errors.append(run._loss(replace(batch, y_mask=only_smallest)).item())
+    (weight,) = signal_shares(spread[:, None], noisy.noise_variance)[spread == spread.min()]
+    assert weight < 0.5
+    assert errors[1] == pytest.approx(float(weight) * errors[0], rel=1e-5)
 
 
 def test_training_stops_when_validation_no_longer_improves(

@@ -67,7 +67,9 @@ def admit_nonprivate(book: Book, asked: Nonprivate) -> Answer | None:
     refusal = Refusal(
         "nonprivate",
         f"data set {closed.data_set!r} is protected (budget epsilon {closed.epsilon:g}, delta {closed.delta:g}, unit "
-        f"{closed.unit}) and its owner allows no run without privacy; train on a release, or privately",
+        f"{closed.unit}) and its owner allows no run without privacy: set mechanism = 'release' or 'dp_sgd' in "
+        "[privacy], or have the owner allow such runs inside the house (flockcast budget grant ... "
+        "--allow-nonprivate-internal)",
     )
     return refusal, book.append("refuse", {**fields, **refusal.to_fields()})
 

@@ -10,6 +10,7 @@ from collections.abc import Callable
 import numpy as np
 import polars as pl
 
+from data.clock import rows_decide
 from data.contribution import bound_contributions
 from data.dataset import Ingested
 from data.errors import DataError, TooManyRejected
@@ -17,6 +18,7 @@ from data.flows import step_of
 from data.od import ADDED
 from data.panel import Panel
 from data.rejections import DUPLICATE
+from data.sources import readable, scan_all
 from data.trip_rows import read_trip_rows
 from data.trips import TripColumns
 from pipelines.privacy.release.domain import Domain
@@ -24,7 +26,7 @@ from pipelines.privacy.secret_key import contribution_key
 from pipelines.quarantine import R, keeping_examples, quarantine_file
 from pipelines.reading import read_kind
 from pipelines.sources import Sources
-from pipelines.spec import OdData, TripData
+from pipelines.spec import Data, OdData, TripData
 
 CELLS = {"nodes": (("leaving", "source"), ("reaching", "target")), "flows": (("leaving", "source", "target"),)}
 
@@ -32,12 +34,28 @@ CELLS = {"nodes": (("leaving", "source"), ("reaching", "target")), "flows": (("l
 def count(domain: Domain, sources: Sources, drawn: np.ndarray) -> np.ndarray:
     """The counts [T, N, K] of the steps `drawn` [T], 0 in the others. Raises DataError."""
     data = domain.spec.data
+    _require_own_times(data, sources)
     if isinstance(data, TripData):
         return _of_moves(domain, _bounded(domain, _trips(domain, data, sources, drawn)), drawn)
     ingested = _keeping(domain, sources, lambda: read_kind(data, sources))
     if isinstance(data, OdData):
         return _of_moves(domain, _od(domain, ingested), drawn)
     return _of_series(domain, ingested.panel, drawn)
+
+
+def _require_own_times(data: Data, sources: Sources) -> None:
+    """Raises DataError for times that the rows have to be looked at together to be read: one trip could move all."""
+    if not isinstance(data, TripData | OdData):
+        return
+    columns = (data.columns.start, data.columns.end) if isinstance(data, TripData) else (data.columns.time,)
+    with readable(sources.all):
+        rows = scan_all(sources.all, columns)
+        unclear = [column for column in columns if rows_decide(rows, column)]
+    if unclear:
+        raise DataError(
+            f"column {unclear[0]!r} has dates such as 01/02/2020, of which the rows together decide what is the day; "
+            "one trip more could then move every count, and no noise would hide it: write them year first, 2020-02-01"
+        )
 
 
 def _keeping(domain: Domain, sources: Sources, read: Callable[[], R]) -> R:

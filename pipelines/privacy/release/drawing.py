@@ -61,11 +61,18 @@ def consistent(cells: np.ndarray, domain: Domain) -> np.ndarray:
 
 
 def variances(domain: Domain, mechanism: Release) -> dict[str, float]:
-    """Variance of the noise in one value of each variable, at most; of flows also that in the flow of a pair."""
+    """Variance of the noise in one value of each variable; of flows also that in the flow of a pair.
+
+    Where nodes are made to add up it is the mean over nodes: a projection of N counts on L leaves keeps L parts in N of
+    the noise. The report takes it out of errors, so that too large a figure would make a model look too good.
+    """
     one = variance(mechanism)
     if domain.counts == "flows":
         return {name: len(domain.nodes) * one for name in domain.variables} | {FLOW: one}
-    return dict.fromkeys(domain.variables, one)
+    if not domain.privacy.sums:
+        return dict.fromkeys(domain.variables, one)
+    nodes, leaves = domain.structure.shape
+    return dict.fromkeys(domain.variables, one * leaves / nodes)
 
 
 def assembled(cells: np.ndarray, domain: Domain) -> tuple[Panel, pl.DataFrame | None]:

@@ -23,17 +23,18 @@ import numpy as np
 from data import store
 from data.dataset import DataSet, Manifest
 from data.dataset import Release as Told
-from data.errors import StoreProblem
+from data.errors import DataError, StoreProblem
 from pipelines import settings
 from pipelines.errors import SpecError, StoreError
 from pipelines.privacy.claim import Claim, Protection
 from pipelines.privacy.ledger.ledger import Ledger
-from pipelines.privacy.release.charging import Draw, reserve
+from pipelines.privacy.release.charging import Draw
 from pipelines.privacy.release.counting import count
 from pipelines.privacy.release.domain import Domain, domain_of
 from pipelines.privacy.release.drawing import consistent, disassembled, drowned, mechanism_of, noisy, variances
 from pipelines.privacy.release.periods import told
 from pipelines.privacy.release.stored import Kept, joined, keep, kept_for
+from pipelines.privacy.remedy import reserve
 from pipelines.sources import sources_of
 from pipelines.spec import ReleasePrivacy, Spec
 
@@ -81,11 +82,11 @@ def _drawn(domain: Domain, kept: Kept, missing: list[str], say: Say) -> DataSet:
     began = time.monotonic()
     try:
         counts = count(domain, draw.sources, steps)
-        read = next_draw(domain, kept).hashes  # files that changed meanwhile are others than were reserved for
+        _require_unchanged(domain, draw)
     except BaseException:
         ledger.release(charge.run_id)
         raise
-    ledger.start(charge.run_id, sources=read)
+    ledger.start(charge.run_id, sources=charge.sources)
     cells = consistent(noisy(counts, domain.mask & steps[:, None, None], draw.mechanism), domain)
     whole = np.where(steps[:, None, None], cells, kept.cells)
 
@@ -100,6 +101,12 @@ def _drawn(domain: Domain, kept: Kept, missing: list[str], say: Say) -> DataSet:
     say(f"released {told(missing)} in {time.monotonic() - began:.1f} s: {_protection(found).claim.sentence}")
     say(f"charged to data set {domain.data_set!r} of the ledger, run {charge.run_id}")
     return found
+
+
+def _require_unchanged(domain: Domain, draw: Draw) -> None:
+    """Raises DataError where the ledger would have other files than were read, and so could not know them again."""
+    if sources_of(domain.spec).of_rows != draw.sources.of_rows:
+        raise DataError("the files changed while they were read; nothing was drawn and nothing spent: ingest again")
 
 
 def _joint(draw: Draw, kept: Kept) -> Claim:

@@ -1,12 +1,13 @@
 """What a private release would cost, asked without spending anything or reading a row."""
 
 from pipelines.privacy.ledger.ledger import Ledger
-from pipelines.privacy.release.charging import Draw, objection, sufficient
+from pipelines.privacy.release.charging import Draw
 from pipelines.privacy.release.domain import domain_of
 from pipelines.privacy.release.drawing import variances
 from pipelines.privacy.release.ingest import next_draw
 from pipelines.privacy.release.periods import told
 from pipelines.privacy.release.stored import kept_for
+from pipelines.privacy.remedy import objection, sufficient
 from pipelines.spec import ReleasePrivacy, Spec
 
 
@@ -28,6 +29,7 @@ def _lines(draw: Draw) -> str:
     noise = {name: f"{variance**0.5:.3g} in {name}" for name, variance in variances(domain, draw.mechanism).items()}
     released = int(domain.mask[domain.steps_in(list(draw.periods))].sum())
     needed = sufficient(draw.mechanism, delta=charge.delta)
+    budget = f"epsilon {needed.epsilon:g}, delta {charge.delta:g}, unit {charge.unit} (enforced by a Rényi filter)"
     lines = [
         (
             "release",
@@ -35,7 +37,7 @@ def _lines(draw: Draw) -> str:
         ),
         ("promise", draw.claim.sentence),
         ("noise", f"standard deviation {', '.join(noise.values())}"),
-        ("cost", f"on each period, of a budget of its own: one of epsilon {needed.epsilon:g} admits it once"),
+        ("cost", f"on each period, of a budget of its own: one of {budget} admits it once"),
         (
             "budget",
             refused or f"that of data set {charge.data_set!r} admits it: `flockcast ingest` draws and charges",

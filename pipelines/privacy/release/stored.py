@@ -21,7 +21,7 @@ class Kept:
 
     cells: np.ndarray  # [T, N, K], NaN where nothing was drawn yet
     missing: list[str]  # periods, in order of time
-    told: Release | None  # of the stored releases together, the newest speaking first
+    told: Release | None  # of the stored releases together: of each figure the one that promises least
     whole: DataSet | None  # the stored release that is this very domain
 
 
@@ -38,9 +38,10 @@ def kept_for(domain: Domain) -> Kept:
             continue
         dataset = _loaded(manifest)
         taken = _taken(domain, dataset, held, cells)
+        if not taken:
+            continue
         missing = [period for period in missing if period not in taken]
-        if taken:
-            told = joined(told, manifest.release)
+        told = joined(told, manifest.release)
         if _is_whole(domain, dataset):
             whole = dataset
     return Kept(cells, missing, told, whole if not missing else None)

@@ -57,6 +57,18 @@ def test_a_forecast_from_a_release_is_marked_released_may_go_anywhere_and_is_not
     assert accesses() == []
 
 
+def test_a_forecast_from_a_release_that_promises_less_than_the_training_says_so(
+    private: Make, released: Protection
+) -> None:
+    world = private(released)
+    weaker = replace(released, claim=replace(released.claim, epsilon=8.0))
+    release = replace(world.dataset.manifest.release, protection=weaker.to_json())
+    dataset = replace(world.dataset, manifest=replace(world.dataset.manifest, release=release))
+    mark = forecast(world.spec, dataset).mark
+    assert mark is not None
+    assert mark.claim == f"{released.claim.sentence}. The newest counts are of another release: {weaker.claim.sentence}"
+
+
 def test_stored_data_that_are_no_release_are_not_served_as_one(private: Make, released: Protection) -> None:
     """Newer data may have been ingested without [privacy]; the model is the same, its forecasts would be raw."""
     world = private(released)

@@ -14,6 +14,7 @@ import pytest
 
 from data.dataset import Release
 from pipelines.privacy.claim import Protection
+from pipelines.privacy.tags import INTERNAL_TAGS
 from pipelines.privacy.utility import (
     Point,
     judged_on,
@@ -216,6 +217,7 @@ def test_only_versions_that_promise_the_same_kind_of_thing_on_the_same_test_are_
         ("6", {**common, **utility_tags(release, shorter), **released.tags}),
         ("7", {**common, **utility_tags(None, backtest), **dp_sgd.tags}),
         ("8", common),
+        ("9", {**common, **utility_tags(None, backtest), **INTERNAL_TAGS}),
     ]
     found = points(versions, released.claim, test=judged_on(backtest), ours="2")
     assert [(point.version, point.epsilon, point.noise) for point in found] == [

@@ -8,6 +8,7 @@ import pytest
 
 from data.errors import DataError, TooManyRejected
 from pipelines.errors import StoreError
+from pipelines.privacy.release.charging import assumptions
 from pipelines.privacy.release.counting import count
 from pipelines.privacy.release.domain import domain_of
 from pipelines.privacy.secret_key import contribution_key
@@ -71,6 +72,15 @@ def test_a_draw_depends_on_trips_of_its_own_periods_alone(make, folder):
     rows.filter(pl.col("begin").str.starts_with("2024-03-07")).write_csv(folder / "trips1.csv")
     np.testing.assert_array_equal(counted(spec, ["2024-03-07"]), drawn)
     assert drawn[72:96].sum() > 500
+
+
+def test_dates_that_the_rows_decide_about_together_are_refused(make, folder):
+    """With 20/02 in one more row all the 03/02 would be the third of February and not the second of March."""
+    rows = pl.read_csv(folder / "trips1.csv", try_parse_dates=True)
+    slashed = [pl.col(time).dt.strftime("%d/%m/%Y %H:%M") for time in ("begin", "finish")]
+    rows.with_columns(slashed).write_csv(folder / "trips1.csv")
+    with pytest.raises(DataError, match=r"'begin' has dates such as 01/02/2020.*write them year first"):
+        counted(make())
 
 
 def test_rows_that_are_wrong_are_told_to_their_owner_and_to_no_log(make, folder, home):
@@ -187,6 +197,16 @@ def test_a_person_is_in_each_step_once_and_in_the_sums_of_nodes_too(folder):
     assert domain_of(nested, nested.privacy).sensitivity(everything).l1 == 48
     hidden = wide_spec(folder, gap=True)
     assert domain_of(hidden, hidden.privacy).sensitivity(everything).l1 == 24, "the other day has all of its steps"
+
+
+def test_of_running_totals_the_claim_assumes_that_nobody_is_taken_off_again(folder):
+    """By how much counts of who is present grew would tell of whoever left a second time, on the next day perhaps."""
+    spec = wide_spec(folder)
+    totals = spec.model_copy(update={"data": spec.data.model_copy(update={"difference": True})})
+    assert assumptions(domain_of(spec, spec.privacy)) == (
+        "a person is in one node at most at a time and counts once a step",
+    )
+    assert "never taken off" in assumptions(domain_of(totals, totals.privacy))[0]
 
 
 def test_values_that_are_no_whole_numbers_are_refused(folder):

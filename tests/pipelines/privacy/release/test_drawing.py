@@ -10,7 +10,15 @@ from scipy import stats
 from pipelines.privacy.mechanisms import GaussianRelease, GeometricRelease
 from pipelines.privacy.release.counting import count
 from pipelines.privacy.release.domain import domain_of
-from pipelines.privacy.release.drawing import assembled, consistent, disassembled, drowned, mechanism_of, noisy
+from pipelines.privacy.release.drawing import (
+    assembled,
+    consistent,
+    disassembled,
+    drowned,
+    mechanism_of,
+    noisy,
+    variances,
+)
 from pipelines.privacy.sensitivity import of_presence, of_trips
 from pipelines.sources import sources_of
 from pipelines.spec import ReleasePrivacy
@@ -138,6 +146,11 @@ def test_released_sums_of_nodes_add_up(make, folder):
     )
     domain = domain_of(spec, spec.privacy)
     counts = count(domain, sources_of(spec), np.ones(48, dtype=bool))
-    cells = consistent(noisy(counts, domain.mask, GaussianRelease(1.0, 30.0)), domain)
+    used = GaussianRelease(1.0, 30.0)
+    cells = consistent(noisy(counts, domain.mask, used), domain)
     np.testing.assert_allclose(cells[:, 2], cells[:, 0] + cells[:, 1])
     assert not np.allclose(cells, counts)
+    left = [consistent(noisy(counts, domain.mask, used), domain) - counts for _ in range(60)]
+    told = variances(domain, used)["y"]
+    assert np.var(left) == pytest.approx(told, rel=5 * math.sqrt(2 / (60 * 96))), "five standard errors"
+    assert told == pytest.approx(30.0**2 * 2 / 3, rel=1e-3)

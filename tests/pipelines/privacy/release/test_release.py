@@ -4,17 +4,21 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 
 import numpy as np
+import pandas as pd
 import polars as pl
 import pytest
 
 from data import store
+from data.dataset import Release
 from data.errors import DataError
-from pipelines.errors import BudgetRefused, LedgerError, SpecError, StoreError
+from pipelines.errors import BudgetRefused, SpecError, StoreError
 from pipelines.ingest import describe, ingest, ingest_or_reuse
 from pipelines.privacy import renyi
 from pipelines.privacy.claim import Protection
-from pipelines.privacy.release import counting
+from pipelines.privacy.release import ingest as release_ingest
+from pipelines.privacy.release.quote import quote
 from pipelines.settings import datasets
+from pipelines.spec import parse_spec
 
 
 def quietly(line: str) -> None:
@@ -126,18 +130,56 @@ def test_a_span_between_two_releases_brings_both_their_draws_along(make, grant):
     assert Protection.from_json(whole.manifest.release.protection).run_id == third
 
 
-def test_files_that_change_while_they_are_read_are_refused(make, grant, folder, monkeypatch):
+def test_a_release_of_two_that_were_drawn_apart_has_the_larger_noise_and_the_runs_of_both(tmp_path, grant):
+    """On the day of 25 hours a person is in more steps, so that its noise is larger than that of the days after."""
+    clock = pd.date_range("2023-10-29", "2023-10-31", freq="h", tz="Europe/Paris", inclusive="left")
+    (tmp_path / "there.csv").write_text("\n".join(["time,a", *(f"{time.isoformat()},5" for time in clock), ""]))
+
+    def released(start: str, end: str) -> Release:
+        data = {"kind": "wide", "files": "there.csv", "interval": "1h", "timezone": "Europe/Paris", "values": "counts"}
+        data |= {"start": start, "end": end, "columns": {"values": ["a"]}}
+        privacy = {"mechanism": "release", "unit": "user_day", "epsilon": 1.0, "one_place_per_step": True}
+        spec = parse_spec({"name": "there", "data": data, "privacy": privacy}, folder=tmp_path)
+        told = ingest(spec, say=quietly).manifest.release
+        assert told is not None
+        return told
+
+    ledger = grant(data_set="there", epsilon=1.2, order=20)
+    longer, usual = released("2023-10-29", "2023-10-30"), released("2023-10-30", "2023-10-31")
+    both = released("2023-10-29", "2023-10-31")
+    assert longer.variance["y"] / usual.variance["y"] == pytest.approx(25 / 24, rel=1e-4), "of integer noise, nearly"
+    assert both.variance == longer.variance
+    assert both.runs == [*longer.runs, *usual.runs]
+    assert list(both.periods) == ["2023-10-29", "2023-10-30"]
+    assert spent(ledger, "there") == {"2023-10-29": 1, "2023-10-30": 1}
+
+
+def test_files_that_change_while_they_are_read_are_not_drawn_from(make, grant, folder, monkeypatch):
+    """The ledger knows files by their hash; of other ones than those it would allow the same rows under a new name."""
     ledger = grant()
+    reading = release_ingest.count
 
-    def count_and_touch(*given):
-        found = counting.count(*given)
-        (folder / "trips1.csv").write_text((folder / "trips1.csv").read_text() + "9,a,b,2024-03-05,2024-03-05\n")
-        return found
+    def changing(*of):
+        counts = reading(*of)
+        with (folder / "trips1.csv").open("a") as rows:
+            rows.write("1,a,b,2024-03-05T00:00:00.000000,2024-03-05T00:10:00.000000\n")
+        return counts
 
-    monkeypatch.setattr("pipelines.privacy.release.ingest.count", count_and_touch)
-    with pytest.raises(LedgerError, match="other files than it reserved for"):
-        ingest(make(), say=quietly)
+    with monkeypatch.context() as patch:
+        patch.setattr(release_ingest, "count", changing)
+        with pytest.raises(DataError, match="changed while they were read"):
+            ingest(make(), say=quietly)
     assert spent(ledger) == {}
+    ingest(make(), say=quietly)
+
+
+def test_no_epsilon_is_quoted_without_its_delta_and_unit(make):
+    told = quote(make())
+    assert told is not None
+    for line in told.splitlines():
+        if "epsilon" in line and "flockcast budget grant" not in line:
+            assert "delta" in line
+            assert "one person's data of one day" in line or "unit user_day" in line
 
 
 def test_corrected_periods_are_drawn_and_charged_anew_and_the_old_release_stays(make, grant):
