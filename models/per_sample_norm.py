@@ -12,7 +12,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-MARGIN = 1e-6  # of the squared sum of |d_k| |x_k|: more than what rounding in single precision can take away
+MARGIN = 1e-6  # of the squared sum of |d_k| |x_k|: what rounding in single precision can take away, and more
+CANCELLED = 3e-3  # of the same: products of Gram matrices below it are taken in double precision
 
 
 def squared_norms(d: Tensor, inputs: Sequence[Tensor], *, biases: int) -> Tensor:
@@ -20,7 +21,9 @@ def squared_norms(d: Tensor, inputs: Sequence[Tensor], *, biases: int) -> Tensor
     mapped to the same pre-activations, `biases` of the maps with one.
 
     Terms that cancel leave a sum as small as its rounding error, and a norm that is read too small would not be
-    clipped. So the most that rounding can have taken away is added: a part in 1e5 where nothing cancels.
+    clipped. So what rounding takes away is added: a part in 1e5 where nothing cancels. The error of a Gram matrix grows
+    with its layer's width where all roundings go one way, so that samples whose terms cancel are summed in double
+    precision.
     """
     places, outputs, width = d.shape[1], d.shape[2], sum(x.shape[2] for x in inputs)
     if places * (outputs + width) < outputs * width:
@@ -33,6 +36,16 @@ def squared_norms(d: Tensor, inputs: Sequence[Tensor], *, biases: int) -> Tensor
 
 
 def _by_grams(d: Tensor, inputs: Sequence[Tensor], biases: int) -> Tensor:
+    found, most = _gram_sums(d, inputs, biases)
+    doubtful = found < CANCELLED * most
+    if doubtful.any():
+        exact, _ = _gram_sums(d[doubtful].double(), [x[doubtful].double() for x in inputs], biases)
+        found[doubtful] = exact.to(found)
+    return found + MARGIN * most
+
+
+def _gram_sums(d: Tensor, inputs: Sequence[Tensor], biases: int) -> tuple[Tensor, Tensor]:
+    """The squared norms, and what they would be if nothing cancelled: [B] each."""
     of_d, of_x = d @ d.mT, inputs[0] @ inputs[0].mT  # [B, K, K]
     for x in inputs[1:]:
         of_x.baddbmm_(x, x.mT)
@@ -40,4 +53,4 @@ def _by_grams(d: Tensor, inputs: Sequence[Tensor], biases: int) -> Tensor:
         of_x += biases
     found = torch.linalg.vecdot(of_d.flatten(1), of_x.flatten(1))
     sizes = of_d.diagonal(dim1=1, dim2=2) * of_x.diagonal(dim1=1, dim2=2)
-    return found.clamp(min=0) + MARGIN * sizes.clamp(min=0).sqrt().sum(1).square()
+    return found.clamp(min=0), sizes.clamp(min=0).sqrt().sum(1).square()

@@ -1,11 +1,12 @@
 """From a data set and a spec to a task in tensors: what `auto` means here, which nodes, which ranges.
 
 Everything that is worked out from values (the busiest nodes, the default form of the output) reads the training range
-alone.
+alone. For private training nothing is.
 """
 
 import math
 from dataclasses import dataclass, replace
+from typing import Literal
 
 import numpy as np
 import polars as pl
@@ -24,7 +25,7 @@ from data.windows import Series
 from models.activation import output_activation
 from pipelines.errors import SpecError
 from pipelines.given_graph import given_graph
-from pipelines.spec import GraphModel, OdData, Spec, Task, TripData
+from pipelines.spec import GraphModel, OdData, Spec, Task, TrainingPrivacy, TripData
 from pipelines.zoo import Shape
 
 MINUTES_A_DAY = 1440
@@ -74,6 +75,8 @@ def prepare(spec: Spec, dataset: DataSet) -> Prepared:
         clock = calendar(panel.index, spec.task.country)
     except ValueError as error:
         raise SpecError(f"{spec.name}: {error}") from None
+    if isinstance(spec.privacy, TrainingPrivacy):
+        _refuse_unseen(panel, ranges.train_end)
     panel, notes = _chosen_nodes(spec.task, panel, ranges.train_end)
     are_flows = spec.task.forecast == "flows"
     if are_flows:
@@ -82,7 +85,11 @@ def prepare(spec: Spec, dataset: DataSet) -> Prepared:
     edges = _edges(spec, dataset, panel, delay, ranges.train_end)
     series = Series.of(panel, clock, edges)
     noise = _noise(dataset, panel.variables, are_flows)
+    is_count = dataset.manifest.release is None and (
+        isinstance(spec.data, TripData | OdData) or spec.data.values == "counts"
+    )
     training = series.values[: ranges.train_end], series.mask[: ranges.train_end]
+    predict, output = _form(spec, *training, horizon=horizon, is_count=is_count)
     return Prepared(
         panel=panel,
         series=series,
@@ -94,15 +101,14 @@ def prepare(spec: Spec, dataset: DataSet) -> Prepared:
             variables=len(panel.variables),
             slots_per_day=slots_per_day(panel.interval),
             has_week="week" in seasons,
-            predict="change" if persistence_is_closer(*training, horizon=horizon) else "value",
-            output=output_activation(*training),
+            predict=predict,
+            output=output,
             edge_delay=delay,
         ),
         stride=spec.task.stride,
         seasons=seasons,
         country=spec.task.country,
-        is_count=dataset.manifest.release is None
-        and (isinstance(spec.data, TripData | OdData) or spec.data.values == "counts"),
+        is_count=is_count,
         dataset_version=dataset.manifest.version,
         sources=tuple(sorted(dataset.manifest.sources.values())),
         notes=notes + _about_edges(edges, delay) + _about_noise(noise, panel.variables, are_flows),
@@ -111,6 +117,20 @@ def prepare(spec: Spec, dataset: DataSet) -> Prepared:
         are_flows=are_flows,
         noise_variance=noise,
     )
+
+
+def _form(
+    spec: Spec, values: torch.Tensor, mask: torch.Tensor, *, horizon: int, is_count: bool
+) -> tuple[Literal["value", "change"], Literal["ReLU", "Identity"]]:
+    """What `auto` forecasts and which activation ends it, as the training values favour it.
+
+    Trained privately, a network must not show what these favour: it forecasts the change from the last value, with
+    which an untrained one is persistence.
+    """
+    if isinstance(spec.privacy, TrainingPrivacy):
+        return "change", "ReLU" if is_count else "Identity"
+    is_closer = persistence_is_closer(values, mask, horizon=horizon)
+    return "change" if is_closer else "value", output_activation(values, mask)
 
 
 def _noise(dataset: DataSet, variables: tuple[str, ...], are_flows: bool) -> tuple[float, ...]:
@@ -275,6 +295,17 @@ def _chosen_nodes(task: Task, panel: Panel, train_end: int) -> tuple[Panel, tupl
         order = order[np.argsort(-total, kind="stable")][: task.busiest]
     nodes = [panel.nodes[i] for i in order]
     return panel.choose(nodes, list(panel.variables)), notes
+
+
+def _refuse_unseen(panel: Panel, train_end: int) -> None:
+    """To leave a node out because nobody was there would tell that nobody was, by the shape of the network."""
+    seen = panel.mask[:train_end].any(axis=(0, 2))
+    if not seen.all():
+        raise SpecError(
+            f"node {panel.nodes[int(np.argmin(seen))]!r} has no observation in the training range. With "
+            "privacy.mechanism 'dp_sgd' which nodes there are must not follow from values: leave it out of the data, "
+            "or let training begin where it is observed"
+        )
 
 
 def node_labels(panel: Panel) -> dict[str, str]:

@@ -48,7 +48,7 @@ DECISIVE_CODE = (
     "pipelines/private_training.py",
     *(
         f"pipelines/privacy/{name}.py"
-        for name in ("private_network", "private_step", "training_plan", "window_sampling")
+        for name in ("private_network", "private_step", "randomness", "training_plan", "window_sampling")
     ),
 )
 AHEAD = 50  # steps that are announced to the ledger at a time

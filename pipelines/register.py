@@ -26,7 +26,7 @@ from pipelines.model_card import MARKDOWN, PAGE, card_of, card_page
 from pipelines.predict import QUANTILES, quantile_name
 from pipelines.prepare import Prepared
 from pipelines.privacy.claim import Protection
-from pipelines.privacy.registered import PROTECTED, protection_of, require_paid
+from pipelines.privacy.registered import PROTECTED, protection_of, require_trained
 from pipelines.privacy.tags import INTERNAL_TAGS, tags_of
 from pipelines.privacy.utility import utility_tags
 from pipelines.registry import CHALLENGER, CHAMPION, LEAKY, OURS, champion, client, crown, fetch_forecaster
@@ -45,9 +45,14 @@ KEY = "flockcast.key"
 
 
 def registration_key(spec: Spec, evaluated: Evaluated) -> str:
-    """Equal keys, equal versions: the same weights, judged by the same backtest, and counts that stay counts."""
+    """Equal keys, equal versions: the same weights, judged by the same backtest, and counts that stay counts.
+
+    A private training has other noise and was paid for anew each time, so that the commit of its run is part of it.
+    """
+    paid = evaluated.fitted.protection
+    weights = evaluated.fitted.key if paid is None else f"{evaluated.fitted.key}-{paid.ledger_hash[:12]}"
     kept = "-internal" if evaluated.is_internal else ""
-    return f"{evaluated.fitted.key}-{spec.digest('data', 'evaluation', 'task', 'registry')}-{code_fingerprint()}{kept}"
+    return f"{weights}-{spec.digest('data', 'evaluation', 'task', 'registry')}-{code_fingerprint()}{kept}"
 
 
 def find_registered(spec: Spec, evaluated: Evaluated) -> Registered | None:
@@ -101,7 +106,7 @@ def _protection(dataset: DataSet, evaluated: Evaluated) -> Protection | None:
     trained = evaluated.fitted.protection
     if trained is None:
         return protection_of(dataset)
-    require_paid(trained)
+    require_trained(trained, evaluated.fitted.network)
     return trained
 
 

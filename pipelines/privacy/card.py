@@ -106,7 +106,7 @@ def _of_a_training(claim: Claim) -> list[str]:
         "logged and not exportable.",
         weak,
         "Scores, backtest and report: they were computed on raw counts. So were the quantiles of validation errors "
-        "behind the intervals, which travel with the model.",
+        "behind the intervals, which travel with the model. Which version is champion follows from these scores.",
     ]
 
 

@@ -1,10 +1,9 @@
 """A network for private training: nothing in it follows from the data but what the noised steps will learn.
 
 Means and spreads, the busiest nodes, a graph of correlations, the form of the output that suits the data best: each is
-a release of its own if it is taken from raw values. Here they are constants, or refused.
+a release of its own if it is taken from raw values. Here they are constants, or refused; the form of the output is one
+already as `pipelines.prepare` says it.
 """
-
-from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -60,7 +59,7 @@ def private_network(spec: Spec, prepared: Prepared) -> Scaled:
     assert isinstance(spec.privacy, TrainingPrivacy)
     refuse_leaks(spec)
     try:
-        network = build(spec.model, public_shape(prepared))
+        network = build(spec.model, prepared.shape)
     except ValueError as error:
         raise SpecError(f"model: {error}") from None
     if isinstance(spec.model, GraphModel) and not spec.model.is_dynamic:
@@ -68,11 +67,6 @@ def private_network(spec: Spec, prepared: Prepared) -> Scaled:
     scaler = public_scaler(spec.privacy.public_scale, prepared.panel.nodes, prepared.panel.variables)
     tell_zero(network, scaler)
     return Scaled(network, scaler)
-
-
-def public_shape(prepared: Prepared) -> Shape:
-    """`auto` is the change from the last value, whatever suits the data: an untrained network is persistence."""
-    return replace(prepared.shape, predict="change", output="ReLU" if prepared.is_count else "Identity")
 
 
 def public_scaler(scale: PublicScale, nodes: tuple[str, ...], variables: tuple[str, ...]) -> Scaler:

@@ -18,7 +18,7 @@ from pipelines.privacy.claim import Claim
 from pipelines.privacy.ledger.records import Charge
 from pipelines.privacy.mechanisms import PrivateTraining
 from pipelines.privacy.randomness import Randomness
-from pipelines.privacy.units import windows_of
+from pipelines.privacy.units import require_delta, windows_of
 from pipelines.privacy.window_sampling import Sampler, make_sampler
 from pipelines.spec import Spec, TrainingPrivacy
 
@@ -44,6 +44,10 @@ def plan_training(spec: Spec, prepared: Prepared, ranges: Ranges) -> TrainingPla
     privacy, shape = _privacy(spec), prepared.shape
     starts = sample_starts(0, ranges.train_end, window=shape.window, horizon=shape.horizon, stride=prepared.stride)
     span = shape.window + shape.edge_delay + shape.horizon
+    try:
+        require_delta(privacy.delta, units=len(starts) if privacy.unit == "window" else ranges.train_end)
+    except ValueError as error:
+        raise SpecError(f"privacy.delta: {error}") from None
     if privacy.sampling == "tiling" and prepared.stride != 1:
         raise SpecError("privacy.sampling: tiles begin at any slot; set task.stride = 1")
     size = batch_size(privacy, len(starts))

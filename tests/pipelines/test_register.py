@@ -166,6 +166,6 @@ def test_the_columns_of_quantiles(quantile: float, name: str) -> None:
 def test_what_becomes_counts_is_registered_anew(wave_spec: Callable[..., Spec]) -> None:
     """The weights are the same; the forecasts of counts stop at zero, so that the version is another."""
     real = wave_spec()
-    same: Any = SimpleNamespace(fitted=SimpleNamespace(key="k"), is_internal=False)
+    same: Any = SimpleNamespace(fitted=SimpleNamespace(key="k", protection=None), is_internal=False)
     counts = real.model_copy(update={"data": real.data.model_copy(update={"values": "counts"})})
     assert registration_key(real, same) != registration_key(counts, same)

@@ -114,10 +114,17 @@ def log_audit(report: Report, spec: Spec) -> str | None:
                 {f"{outcome.design.kind}/{name}": value for name, value in known.items() if value is not None}
             )
     version = _audited_version(store, spec)
-    if version is not None:
+    if version is not None and not _stays_refuted(store, spec.registered_name, version, report):
         for name, value in report.tags.items():
             store.set_model_version_tag(spec.registered_name, version, name, value)
     return version
+
+
+def _stays_refuted(store: "MlflowClient", name: str, version: str, report: Report) -> bool:
+    """Whether the version's claim was refuted by an audit of another kind, which this one has not done again."""
+    before = store.get_model_version(name, version).tags
+    refuted_by = before.get("audit.kind") if before.get("audit.verdict") == "violated" else None
+    return refuted_by not in (None, report.kind) and not report.is_violated
 
 
 def _audited_version(store: "MlflowClient", spec: Spec) -> str | None:

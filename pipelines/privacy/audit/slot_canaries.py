@@ -59,12 +59,14 @@ def windows_with(canaries: SlotCanaries, starts: Tensor, *, window: int, horizon
 
 
 def samples_with(
-    series: Series, canaries: SlotCanaries, *, steps: int, window: int, horizon: int
+    series: Series, canaries: SlotCanaries, *, steps: int, window: int, horizon: int, stride: int = 1
 ) -> tuple[Batch, npt.NDArray[np.int64], npt.NDArray[np.bool_]]:
     """The samples of the first `steps` of the series, spikes in it, that hold one; whose each is, and whether it is a
     target there: [S, ...], [S], [S]. A slot that is out is one whose samples are all blanked.
+
+    Samples begin every `stride` steps as those that are trained on, so that a slot is in no more than is accounted for.
     """
-    starts = torch.arange(steps - window - horizon + 1)
+    starts = torch.arange(0, steps - window - horizon + 1, stride)
     holds = windows_with(canaries, starts, window=window, horizon=horizon)
     rows = holds.any(dim=0).nonzero()[:, 0]
     owner = holds[:, rows].int().argmax(dim=0).numpy()

@@ -63,7 +63,7 @@ def plant_slots(spec: Spec, prepared: Prepared, start: Scaled, *, canaries: int,
         )
     except ValueError as error:
         raise SpecError(f"--canaries: {error}") from None
-    batch, owner, is_target = samples_with(series, spikes, steps=steps, **lengths)
+    batch, owner, is_target = samples_with(series, spikes, steps=steps, stride=prepared.stride, **lengths)
 
     def losses(network: Scaled) -> npt.NDArray[np.float64]:
         each = sample_losses(network, batch, loss=spec.training.loss)

@@ -13,8 +13,9 @@ import torch
 
 from data.dataset import DataSet
 from pipelines import private_training
+from pipelines.artefact import describe_artefact, load_artefact, save_artefact
 from pipelines.errors import BudgetRefused, PrivacyError, RegistryError, SpecError, TrainingError
-from pipelines.evaluate import backtest
+from pipelines.evaluate import backtest, forecast_at
 from pipelines.experiment import outlook
 from pipelines.prepare import Prepared, prepare
 from pipelines.privacy.claim import Protection
@@ -24,10 +25,11 @@ from pipelines.privacy.mechanisms import Unit
 from pipelines.privacy.private_network import private_network
 from pipelines.privacy.private_step import NoisedOptimizer
 from pipelines.privacy.randomness import SeededRandomness
+from pipelines.privacy.registered import require_trained
 from pipelines.privacy.training_plan import plan_training
 from pipelines.privacy.window_sampling import PoissonSampler
 from pipelines.private_training import AHEAD, fit_privately
-from pipelines.register import register
+from pipelines.register import register, registration_key
 from pipelines.registry import client
 from pipelines.spec import Spec, parse_spec
 from pipelines.train import Fitted
@@ -254,6 +256,14 @@ def test_noise_that_does_not_keep_the_promise_is_refused(data: DataSet) -> None:
         plan_training(spec, prepared, prepared.ranges)
 
 
+@pytest.mark.parametrize("unit", ["window", "slot"])
+def test_a_delta_that_would_give_away_a_whole_window_is_refused(data: DataSet, unit: str) -> None:
+    """How many there are is public, so that nobody need say it."""
+    spec = spec_of({"unit": unit, "delta": 0.01, "epsilon": 1e6})
+    with pytest.raises(SpecError, match=r"privacy.delta: delta is 0.01 for 1\d\d units"):
+        plan_training(spec, prepare(spec, data), prepare(spec, data).ranges)
+
+
 def test_auto_takes_the_least_noise_that_keeps_the_promise(data: DataSet) -> None:
     spec = spec_of({"epsilon": 3.0, "noise_multiplier": "auto"})
     prepared = prepare(spec, data)
@@ -279,6 +289,33 @@ def test_an_untrained_network_knows_nothing_of_the_values(data: DataSet) -> None
         assert plans[0] == plans[1]
         for name, value in states[0].items():
             torch.testing.assert_close(value, states[1][name], rtol=0, atol=0)
+
+
+def test_a_node_is_not_left_out_because_nobody_was_there(data: DataSet) -> None:
+    """One observation in one slot would decide how many weights there are."""
+    mask = data.panel.mask.copy()
+    mask[:200, 1] = False
+    with pytest.raises(SpecError, match="'n1' has no observation in the training range"):
+        prepare(spec_of(), replace(data, panel=replace(data.panel, mask=mask)))
+    mask[50, 1] = True
+    assert len(prepare(spec_of(), replace(data, panel=replace(data.panel, mask=mask))).panel.nodes) == 3
+
+
+def test_what_is_registered_forecasts_what_was_trained_and_has_no_choice_that_follows_from_values(
+    data: DataSet, ledger: Ledger, tmp_path: Path
+) -> None:
+    """Noise around a mean: here `auto` would be the value, and the network was trained to forecast the change."""
+    values = 20 + np.random.default_rng(0).normal(size=data.panel.values.shape)
+    data = replace(data, panel=replace(data.panel, values=values))
+    spec = spec_of(training={"epochs": 1})
+    prepared = prepare(spec, data)
+    evaluated = backtest(spec, prepared, folder=tmp_path, say=lambda text: None)
+    save_artefact(tmp_path / "kept", describe_artefact(spec, prepared, evaluated), evaluated)
+    served = load_artefact(tmp_path / "kept")
+    assert (served.config.shape["predict"], served.config.shape["output"]) == ("change", "Identity")
+    cutoffs = range(100, 110)
+    ours, theirs = (forecast_at(n, prepared, cutoffs, window=12) for n in (evaluated.fitted.network, served.network))
+    np.testing.assert_allclose(theirs, ours, rtol=1e-6)
 
 
 def test_the_weights_are_those_of_the_last_step_and_no_loss_is_kept(
@@ -366,6 +403,38 @@ def test_a_private_version_says_what_it_promises_and_is_registered_beside_its_le
     assert tags["privacy.claim"] == protection.claim.sentence
     assert tags["privacy.serving"] == "raw_input_internal"
     assert tags["privacy.ledger_hash"] == protection.ledger_hash
+
+
+def test_a_second_private_training_is_not_taken_for_the_version_of_the_first(
+    data: DataSet, ledger: Ledger, tmp_path: Path
+) -> None:
+    """All that decides the weights is equal, but for the noise."""
+    spec = spec_of(training={"epochs": 1})
+    prepared = prepare(spec, data)
+    first, same, second = (
+        backtest(spec, prepared, folder=tmp_path / place, say=lambda text: None) for place in ("a", "a", "b")
+    )
+    assert (same.fitted.reused, second.fitted.reused) == (True, False)
+    assert first.fitted.key == second.fitted.key
+    assert registration_key(spec, first) == registration_key(spec, same)
+    assert registration_key(spec, first) != registration_key(spec, second)
+
+
+def test_other_weights_or_another_promise_than_was_charged_are_not_registered(
+    data: DataSet, ledger: Ledger, tmp_path: Path
+) -> None:
+    spec = spec_of(training={"epochs": 1})
+    made = fitted(spec, prepare(spec, data), ledger, tmp_path)
+    assert made.protection is not None
+    require_trained(made.protection, made.network)
+    claim = made.protection.claim
+    for lie in ({"epsilon": claim.epsilon / 2}, {"unit": "slot"}, {"delta": 1e-9}):
+        with pytest.raises(RegistryError, match="not what run .* was charged for"):
+            require_trained(replace(made.protection, claim=replace(claim, **lie)), made.network)
+    with torch.no_grad():
+        next(made.network.parameters()).add_(1)
+    with pytest.raises(RegistryError, match="weights are not those"):
+        require_trained(made.protection, made.network)
 
 
 @pytest.mark.parametrize(

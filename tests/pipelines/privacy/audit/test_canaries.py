@@ -8,6 +8,7 @@ from data.windows import Series
 from models.forecaster import Scaler
 from pipelines.privacy.audit.canaries import REACH, blanked, canary_hash, flip_coins, window_canaries
 from pipelines.privacy.audit.slot_canaries import HEIGHT, samples_with, slot_canaries, spiked, windows_with
+from pipelines.privacy.units import windows_of
 
 NODES, STEPS, WINDOW, HORIZON = 3, 400, 6, 2
 
@@ -94,6 +95,17 @@ def test_the_samples_of_a_slot_are_all_that_hold_it_and_are_told_apart_by_whethe
     coins = np.arange(10) % 2 == 0
     left = blanked(batch, coins[owner])
     assert (left.y_mask.any(dim=(1, 2, 3)).numpy() == coins[owner]).all()
+
+
+@pytest.mark.parametrize("stride", [1, 3, 5])
+def test_a_slot_is_in_as_many_samples_as_the_accounting_takes_it_to_be(series, stride):
+    """In more, a right training would be refuted: its epsilon is of a slot that weighs less."""
+    std, lengths = torch.ones(NODES, 1, dtype=torch.float64), {"window": WINDOW, "horizon": HORIZON}
+    found = slot_canaries(10, series, std=std, first=50, last=350, seed=3, **lengths)
+    _, owner, _ = samples_with(series, found, steps=400, stride=stride, **lengths)
+    held = np.bincount(owner, minlength=10)
+    assert held.max() == windows_of(slots=1, stride=stride, **lengths)
+    assert held.min() >= (WINDOW + HORIZON) // stride
 
 
 def test_more_spikes_than_fit_are_refused(series):

@@ -1,5 +1,6 @@
 """The audit of a training: a control without privacy is refuted, and what it found is where people look for it."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -87,6 +88,15 @@ def test_the_audit_is_an_mlflow_run_of_its_own_that_registers_nothing_and_tags_t
     assert tags["audit.claim"] == "nothing is claimed"
     other = spec.model_copy(update={"training": spec.training.model_copy(update={"epochs": 3})})
     assert log_audit(report, other) is None
+
+    def verdict_after(found):
+        log_audit(found, spec)
+        return store.get_model_version("waves", registered.version).tags["audit.verdict"]
+
+    refuted = replace(report, outcomes=(replace(report.outcomes[0], claim=-1.0),))
+    assert verdict_after(refuted) == "violated"
+    assert verdict_after(replace(report, kind="step")) == "violated"  # an audit of another kind clears nothing
+    assert verdict_after(report) == report.outcomes[0].verdict
     assert len(store.search_model_versions("name = 'waves'")) == 1
 
 
