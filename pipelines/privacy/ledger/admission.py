@@ -1,6 +1,5 @@
 """Whether a run may spend: the check and the entry, in one transaction."""
 
-from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
@@ -72,9 +71,8 @@ def admit_nonprivate(book: Book, asked: Nonprivate) -> Answer | None:
     return refusal, book.append("refuse", {**fields, **refusal.to_fields()})
 
 
-def foresee(entries: Iterable[Entry], charge: Charge, *, actor: str, moment: datetime, for_tests: bool) -> None:
+def foresee(account: Account, charge: Charge, *, actor: str, moment: datetime, for_tests: bool) -> None:
     """Fill the caches with what the answer to `charge` will ask for; it is not the answer yet."""
-    account = Account.of(entries)
     if charge.run_id in account.runs:
         return
     if not first_refusal(Case(charge, actor, account, {}, moment, for_tests)):
@@ -103,7 +101,7 @@ def behind(book: Book) -> Refusal:
 
 def _costs(charge: Charge, account: Account) -> dict[str, Any]:
     policy = account.policies[charge.unit][0]
-    after = chosen(account.histories(charge.unit), charge.blocks, (charge.mechanism,))
+    after = chosen(account.histories(charge.unit), charge.blocks, more=(charge.mechanism,))
     return {**own_cost(charge, policy), "composed_after": [row.to_fields() for row in compose(after, policy)]}
 
 

@@ -7,6 +7,7 @@ span (user).
 import re
 from collections.abc import Hashable, Iterable, Mapping
 from datetime import date, timedelta
+from functools import lru_cache
 from typing import TypeVar
 
 from pipelines.privacy.mechanisms import Unit
@@ -30,6 +31,7 @@ def is_block(name: str, kind: str) -> bool:
     return _ordinal(name, kind) is not None
 
 
+@lru_cache(maxsize=20_000)
 def kind_of(name: str) -> str:
     if _ordinal(name, "day") is not None:
         return "day"
@@ -76,6 +78,7 @@ def _follows(before: str, after: str) -> bool:
     return kind != "span" and kind == kind_of(after) and _next(before) == after
 
 
+@lru_cache(maxsize=20_000)
 def _next(block: str) -> str:
     if kind_of(block) == "day":
         return (date.fromisoformat(block) + timedelta(days=1)).isoformat()
@@ -85,6 +88,7 @@ def _next(block: str) -> str:
     return f"{found.year:04d}-W{found.week:02d}"
 
 
+@lru_cache(maxsize=20_000)
 def _ordinal(name: str, kind: str) -> int | None:
     try:
         if kind == "day" and re.fullmatch(r"\d{4}-\d\d-\d\d", name, re.ASCII):

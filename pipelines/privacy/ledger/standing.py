@@ -70,13 +70,13 @@ def standings(
 def _standing(account: Account, unit: str, chosen: str | None) -> Standing:
     policy, granted = account.policies[unit]
     runs = tuple(run for run in account.runs.values() if run.unit == unit)
-    on: dict[str, tuple[Run, ...]] = {}
+    on: dict[str, list[str]] = {}
     for run in runs:
         if run.counted:
             for block in run.blocks:
                 if within(block, chosen):
-                    on[block] = (*on.get(block, ()), run)
-    alike = {block: tuple(run.run_id for run in there) for block, there in on.items()}
+                    on.setdefault(block, []).append(run.run_id)
+    alike = {block: tuple(ids) for block, ids in on.items()}
     rows = tuple(_row(blocks, ids, account, policy) for blocks, ids in fold_equal(alike))
     return Standing(policy, granted, rows, runs, tuple(run for run in account.runs.values() if run.reserved is None))
 

@@ -137,7 +137,12 @@ def head(connection: Connection) -> tuple[int, str, str]:
 
 def find(connection: Connection, **columns: str) -> list[Entry]:
     """Entries whose columns have these values, oldest first."""
-    query = select(entries.c.body, entries.c.hash).order_by(entries.c.seq)
+    return since(connection, 0, **columns)
+
+
+def since(connection: Connection, seq: int, /, **columns: str) -> list[Entry]:
+    """The same, of entries behind `seq`."""
+    query = select(entries.c.body, entries.c.hash).where(entries.c.seq > seq).order_by(entries.c.seq)
     for name, value in columns.items():
         query = query.where(entries.c[name] == value)
     return [_read(row) for row in connection.execute(query)]

@@ -110,10 +110,9 @@ class Replay:
         if [row.blocks for row in after] != [row["blocks"] for row in fields["composed_after"]]:
             return "its totals are of other blocks than its runs read"
         for found, told in zip(after, fields["composed_after"], strict=True):
-            wrong = _differs(f"renyi of {found.blocks}", told["renyi"], found.divergence)
-            if not wrong and fields["accountant"] == accounting.ACCOUNTANT:
-                wrong = _differs(f"epsilon of {found.blocks}", told["epsilon"], found.epsilon)
-            if wrong:
+            if wrong := _differs(f"renyi of {found.blocks}", told["renyi"], found.divergence) or _differs(
+                f"epsilon of {found.blocks}", told["epsilon"], found.epsilon
+            ):
                 return wrong
             if entry.type == "reserve" and Decimal(told["renyi"]) > Decimal(fields["cap"]):
                 return f"it was admitted although blocks {found.blocks} had no budget left for it"

@@ -11,7 +11,7 @@ import pytest
 from sqlalchemy.exc import IntegrityError
 
 from pipelines.errors import BudgetRefused
-from pipelines.privacy.ledger import Charge, Ledger, cost, store
+from pipelines.privacy.ledger import Charge, Ledger, Policy, cost, store
 from pipelines.privacy.ledger.chain import canonical, digest, seal
 from pipelines.privacy.mechanisms import GaussianRelease, to_record
 
@@ -163,15 +163,19 @@ def test_a_time_before_that_of_the_entry_before_is_found(used: Ledger, own_home:
     assert "time" in flaw.what
 
 
-def test_an_admission_over_the_cap_is_found_even_with_right_totals(used: Ledger, own_home: Path) -> None:
+def test_an_admission_over_the_cap_is_found_even_with_right_totals(
+    used: Ledger, own_home: Path, policy: Callable[..., Policy]
+) -> None:
     """Somebody rewrites the chain, with figures that add up and the anchors gone, to hide that a check was skipped."""
     seq = next(entry.seq for entry in used.entries(type="reserve"))
     louder = GaussianRelease(sensitivity=4.0, scale=2.0)
-    renyi, epsilon = str(cost.divergence(louder, 12.0)), str(cost.epsilon([louder], 1e-6))
+    renyi, epsilon = cost.divergence(louder, 12.0), str(cost.epsilon([louder], 1e-6))
+    promised = str(cost.promised(renyi, policy()))
+    renyi = str(renyi)
 
     def change(record: dict) -> None:
         (row,) = record["composed_after"]
-        row.update(renyi=renyi, epsilon=epsilon)
+        row.update(renyi=renyi, epsilon=promised)
         record.update(renyi=renyi, epsilon=epsilon, mechanism=to_record(louder))
 
     rewrite(own_home, seq, change)
