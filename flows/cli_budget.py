@@ -77,6 +77,10 @@ def grant(
         Optional[float],
         typer.Option(help="Rényi order of the filter that enforces it. The one that admits most by default."),
     ] = None,
+    separately: Annotated[
+        bool,
+        typer.Option("--separately", help="Beside a budget for another unit: spends of one don't count in the other."),
+    ] = False,
     actor: Actor = None,
     approver: Annotated[
         Optional[str], typer.Option(help="Who agreed, of a change: somebody other than --actor.", show_default=False)
@@ -114,7 +118,7 @@ def grant(
         allow_nonprivate_internal=allow_nonprivate_internal,
     )
     ledger = _ledger()
-    entry = ledger.grant(policy, actor=actor or user(), reason=reason, approver=approver)
+    entry = ledger.grant(policy, actor=actor or user(), reason=reason, approver=approver, separately=separately)
     typer.echo(standing_text([each for each in ledger.standing(data_set=data_set) if each.granted.seq == entry.seq]))
     typer.echo(admits_text(policy))
 
@@ -133,11 +137,18 @@ def explain(
 
 
 @app.command()
-def verify() -> None:
+def verify(
+    without_anchors: Annotated[
+        bool,
+        typer.Option(
+            "--without-anchors", help="Where key and signed copies are lost: a ledger written anew would pass."
+        ),
+    ] = False,
+) -> None:
     """Work the whole ledger out anew: chain, signatures and every total. Exit code 1 if anything is wrong."""
     from pipelines.errors import LedgerError
 
-    found = _ledger().verify()
+    found = _ledger().verify(without_anchors=without_anchors)
     if not found.holds:
         raise LedgerError(found.sentence)
     typer.echo(found.sentence)

@@ -60,7 +60,7 @@ def charge(run_id: str, **changed: Any) -> Charge:
 def used(run: Run) -> Ledger:
     """One release committed, one reserved, a private training that stopped early, and a refusal."""
     assert run(*GRANT)[0] == 0
-    assert run("grant", "bikes", "--unit", "slot", "--epsilon", "4", "--reason", "training")[0] == 0
+    assert run("grant", "bikes", "--unit", "slot", "--epsilon", "4", "--reason", "training", "--separately")[0] == 0
     ledger = Ledger.open()
     ledger.reserve(charge("release-1"))
     ledger.start("release-1")
@@ -68,6 +68,7 @@ def used(run: Run) -> Ledger:
     ledger.reserve(charge("release-2", blocks=DAYS[:3]))
     training = PrivateTraining(noise_multiplier=4.0, sample_rate=0.05, steps=400, max_grad_norm=0.1)
     asked = {"unit": "slot", "relation": "zero out", "mechanism": training, "window": 7, "stride": 7}
+    asked |= {"sampler": "poisson"}
     ledger.reserve(charge("training-1", **asked, contribution_bound=None, output_kind="weights"))
     ledger.start("training-1")
     ledger.progress("training-1", 200)

@@ -7,6 +7,7 @@ from sqlalchemy import Connection
 from pipelines.privacy.ledger import store
 from pipelines.privacy.ledger.account import Account
 from pipelines.privacy.ledger.chain import GENESIS
+from pipelines.privacy.ledger.named import Named, read_on
 
 
 @dataclass
@@ -23,6 +24,7 @@ class Accounts:
     """By tenant and data set. Not to be changed by who asks for one."""
 
     read: dict[tuple[str, str], Reading] = field(default_factory=dict)
+    _named: Named = field(default_factory=Named)
 
     def at(self, connection: Connection, tenant: str, data_set: str) -> Account:
         """As the ledger is now. An account whose last entry was rolled back is read from the beginning."""
@@ -34,3 +36,9 @@ class Accounts:
             reading.seq, reading.hash = entry.seq, entry.hash
         self.read[tenant, data_set] = reading
         return reading.account
+
+    def named(self, connection: Connection) -> Named:
+        """Which files belong to which data sets."""
+        named, self._named = self._named, Named()
+        self._named = read_on(connection, named)
+        return self._named

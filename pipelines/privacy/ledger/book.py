@@ -12,6 +12,7 @@ from pipelines.privacy.ledger.account import Account, Run
 from pipelines.privacy.ledger.accounts import Accounts
 from pipelines.privacy.ledger.anchors import Anchor, Notary
 from pipelines.privacy.ledger.chain import Entry, seal
+from pipelines.privacy.ledger.named import Named
 from pipelines.privacy.ledger.owner import this_process
 
 Clock = Callable[[], datetime]
@@ -49,6 +50,9 @@ class Book:
 
     def account(self, tenant: str, data_set: str) -> Account:
         return self.accounts.at(self.connection, tenant, data_set)
+
+    def named(self) -> Named:
+        return self.accounts.named(self.connection)
 
     def run(self, run_id: str) -> Run | None:
         """The run that was reserved under this id."""

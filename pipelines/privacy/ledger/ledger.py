@@ -49,9 +49,18 @@ class Ledger:
         """The ledger at `url`, or the environment's, or the one at home; made if there is none."""
         return cls(settings.ledger_url(url), for_tests=settings.ledger_is_for_tests(), clock=clock)
 
-    def grant(self, policy: Policy, *, actor: str, reason: str, approver: str | None = None) -> Entry:
-        """Give every block of a data set a budget, or change it. Raises PolicyError for one that makes no sense."""
-        return self._write(lambda book: grant(book, policy, actor=actor, reason=reason, approver=approver), trust=True)
+    def grant(
+        self, policy: Policy, *, actor: str, reason: str, approver: str | None = None, separately: bool = False
+    ) -> Entry:
+        """Give every block of a data set a budget, or change it.
+
+        Raises PolicyError for one that makes no sense, and for a second unit unless `separately`.
+        """
+
+        def write(book: Book) -> Entry:
+            return grant(book, policy, actor=actor, reason=reason, approver=approver, separately=separately)
+
+        return self._write(write, trust=True)
 
     def reserve(self, charge: Charge, *, actor: str | None = None) -> Entry:
         """Spend the worst case of `charge`. Raises BudgetRefused: the refusal is an entry, and nothing is spent."""
@@ -141,9 +150,9 @@ class Ledger:
         with self.store.reading() as connection:
             return store.find(connection, **columns)
 
-    def verify(self) -> verification.Verification:
+    def verify(self, *, without_anchors: bool = False) -> verification.Verification:
         """Work everything out anew: chain, anchors, and every total from the mechanisms."""
-        return verification.verify(self.store, self.notary, for_tests=self.for_tests)
+        return verification.verify(self.store, self.notary, for_tests=self.for_tests, without_anchors=without_anchors)
 
     def standing(
         self, *, tenant: str | None = None, data_set: str | None = None, blocks: str | None = None
