@@ -38,8 +38,11 @@ def show(
     Days in a row that the same runs have read share a row. Days that are not listed are untouched.
     """
     from pipelines.errors import PolicyError
+    from pipelines.privacy.ledger.blocks import is_range
     from pipelines.privacy.ledger.tell import standing_text
 
+    if blocks is not None and not is_range(blocks):
+        raise PolicyError(f"--blocks {blocks!r} names no days; give a day or a range, as 2023-01-01..2023-03-31")
     found = _ledger().standing(tenant=tenant, data_set=data_set, blocks=blocks)
     if data_set and not found:
         raise PolicyError(f"data set {data_set!r} has no budget; `flockcast budget show` lists those that have")
@@ -168,8 +171,11 @@ def export(
     actor: Actor = None,
 ) -> None:
     """Write the ledger for an auditor, with a signed anchor that says how long it is. Keep a copy elsewhere."""
+    from pipelines.errors import PolicyError
     from pipelines.privacy.ledger.export import export as written
 
+    if output is not None and not output.absolute().parent.is_dir():
+        raise PolicyError(f"there is no folder {output.parent} to write {output.name} to; make it first")
     text = written(_ledger(), how, actor=actor)
     if output is None:
         typer.echo(text, nl=False)

@@ -65,6 +65,12 @@ def unfold(ranges: Iterable[str]) -> tuple[str, ...]:
     return tuple(blocks)
 
 
+def is_range(chosen: str) -> bool:
+    """Whether a person typed blocks: an end that begins like a date must be a day or a week that there is."""
+    ends = [end for end in chosen.split(TO) if end]
+    return bool(ends) and not any(re.match(r"\d{4}-W?\d", end) and kind_of(end) == "span" for end in ends)
+
+
 def within(block: str, chosen: str | None) -> bool:
     """Whether `block` lies in a range "first..last" that a person typed; days compare with days, as text."""
     if not chosen:
