@@ -38,8 +38,11 @@ def show(
     Days in a row that the same runs have read share a row. Days that are not listed are untouched.
     """
     from pipelines.errors import PolicyError
+    from pipelines.privacy.ledger.blocks import is_range
     from pipelines.privacy.ledger.tell import standing_text
 
+    if blocks is not None and not is_range(blocks):
+        raise PolicyError(f"--blocks {blocks!r} names no days; give a day or a range, as 2023-01-01..2023-03-31")
     found = _ledger().standing(tenant=tenant, data_set=data_set, blocks=blocks)
     if data_set and not found:
         raise PolicyError(f"data set {data_set!r} has no budget; `flockcast budget show` lists those that have")
@@ -77,6 +80,10 @@ def grant(
         Optional[float],
         typer.Option(help="Rényi order of the filter that enforces it. The one that admits most by default."),
     ] = None,
+    separately: Annotated[
+        bool,
+        typer.Option("--separately", help="Beside a budget for another unit: spends of one don't count in the other."),
+    ] = False,
     actor: Actor = None,
     approver: Annotated[
         Optional[str], typer.Option(help="Who agreed, of a change: somebody other than --actor.", show_default=False)
@@ -114,7 +121,7 @@ def grant(
         allow_nonprivate_internal=allow_nonprivate_internal,
     )
     ledger = _ledger()
-    entry = ledger.grant(policy, actor=actor or user(), reason=reason, approver=approver)
+    entry = ledger.grant(policy, actor=actor or user(), reason=reason, approver=approver, separately=separately)
     typer.echo(standing_text([each for each in ledger.standing(data_set=data_set) if each.granted.seq == entry.seq]))
     typer.echo(admits_text(policy))
 
@@ -133,11 +140,18 @@ def explain(
 
 
 @app.command()
-def verify() -> None:
+def verify(
+    without_anchors: Annotated[
+        bool,
+        typer.Option(
+            "--without-anchors", help="Where key and signed copies are lost: a ledger written anew would pass."
+        ),
+    ] = False,
+) -> None:
     """Work the whole ledger out anew: chain, signatures and every total. Exit code 1 if anything is wrong."""
     from pipelines.errors import LedgerError
 
-    found = _ledger().verify()
+    found = _ledger().verify(without_anchors=without_anchors)
     if not found.holds:
         raise LedgerError(found.sentence)
     typer.echo(found.sentence)
@@ -157,8 +171,11 @@ def export(
     actor: Actor = None,
 ) -> None:
     """Write the ledger for an auditor, with a signed anchor that says how long it is. Keep a copy elsewhere."""
+    from pipelines.errors import PolicyError
     from pipelines.privacy.ledger.export import export as written
 
+    if output is not None and not output.absolute().parent.is_dir():
+        raise PolicyError(f"there is no folder {output.parent} to write {output.name} to; make it first")
     text = written(_ledger(), how, actor=actor)
     if output is None:
         typer.echo(text, nl=False)

@@ -60,7 +60,7 @@ def charge(run_id: str, **changed: Any) -> Charge:
 def used(run: Run) -> Ledger:
     """One release committed, one reserved, a private training that stopped early, and a refusal."""
     assert run(*GRANT)[0] == 0
-    assert run("grant", "bikes", "--unit", "slot", "--epsilon", "4", "--reason", "training")[0] == 0
+    assert run("grant", "bikes", "--unit", "slot", "--epsilon", "4", "--reason", "training", "--separately")[0] == 0
     ledger = Ledger.open()
     ledger.reserve(charge("release-1"))
     ledger.start("release-1")
@@ -68,6 +68,7 @@ def used(run: Run) -> Ledger:
     ledger.reserve(charge("release-2", blocks=DAYS[:3]))
     training = PrivateTraining(noise_multiplier=4.0, sample_rate=0.05, steps=400, max_grad_norm=0.1)
     asked = {"unit": "slot", "relation": "zero out", "mechanism": training, "window": 7, "stride": 7}
+    asked |= {"sampler": "poisson"}
     ledger.reserve(charge("training-1", **asked, contribution_bound=None, output_kind="weights"))
     ledger.start("training-1")
     ledger.progress("training-1", 200)
@@ -319,3 +320,27 @@ def test_a_large_delta_needs_the_number_of_units(run: Run) -> None:
     code, _, said = run("grant", "trams", "--unit", "trip", "--epsilon", "1", "--reason", "a test", "--delta", "0.01")
     assert code == 2
     assert "--units" in said
+
+
+def test_days_that_there_are_not_and_folders_that_there_are_not_are_told(run: Run, used: Ledger) -> None:
+    code, _, told = run("show", "bikes", "--blocks", "2023-13-45")
+    assert (code, "names no days" in told) == (2, True)
+    code, _, told = run("export", "--output", "nowhere/ledger.json")
+    assert (code, "no folder nowhere" in told) == (2, True)
+
+
+def test_lost_copies_are_exit_code_1_unless_that_is_said(run: Run, used: Ledger, own_home: Path) -> None:
+    next((own_home / "anchors").iterdir()).unlink()
+    code, _, told = run("verify")
+    assert (code, "--without-anchors" in told) == (1, True)
+    assert run("verify", "--without-anchors")[0] == 0
+
+
+def test_a_second_unit_is_granted_only_separately_and_the_export_says_so(run: Run, used: Ledger) -> None:
+    more = ("grant", "bikes", "--unit", "trip", "--epsilon", "1", "--reason", "trips too")
+    code, _, told = run(*more)
+    assert (code, "--separately" in told) == (2, True)
+    code, told, _ = run(*more, "--separately")
+    assert code == 0
+    assert "counted separately" in told
+    assert "counted separately" in json.loads(run("export")[1])["standings"][0]["beside"]

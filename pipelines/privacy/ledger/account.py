@@ -4,12 +4,13 @@ A reservation counts in full until its run commits. A run that stopped counts fo
 its attempts; an attempt that announced none counts for the whole reservation.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
 from pipelines.privacy.ledger.blocks import unfold
 from pipelines.privacy.ledger.chain import Entry
 from pipelines.privacy.ledger.owner import Owner
+from pipelines.privacy.ledger.past import UNTOUCHED, Past
 from pipelines.privacy.ledger.records import Policy
 from pipelines.privacy.mechanisms import Mechanism, PrivateTraining, from_record
 
@@ -100,6 +101,7 @@ class Account:
     policies: dict[str, tuple[Policy, Entry]] = field(default_factory=dict)  # by unit
     runs: dict[str, Run] = field(default_factory=dict)
     versions: dict[str, tuple[str, ...]] = field(default_factory=dict)  # sources of each data-set version
+    pasts: dict[str, dict[str, Past]] = field(default_factory=dict)  # by unit and block, of what counts
 
     @classmethod
     def of(cls, entries: Iterable[Entry]) -> "Account":
@@ -116,18 +118,30 @@ class Account:
         elif entry.type == "dataset_version":
             self.versions[fields["dataset_version"]] = tuple(fields["sources"])
         elif entry.type == "reserve":
-            self.runs[fields["run_id"]] = _run(entry)
+            self.runs[fields["run_id"]] = run = _run(entry)
+            self._recount(run, ())
         elif fields.get("run_id") in self.runs:
-            _take(self.runs[fields["run_id"]], entry)
+            run = self.runs[fields["run_id"]]
+            before = run.counted
+            _take(run, entry)
+            self._recount(run, before)
 
-    def histories(self, unit: str) -> dict[str, tuple[Mechanism, ...]]:
-        """All that counts on each block, in the order of the reservations."""
-        found: dict[str, list[Mechanism]] = {}
-        for run in self.runs.values():
-            if run.unit == unit and (counted := run.counted):
-                for block in run.blocks:
-                    found.setdefault(block, []).extend(counted)
-        return {block: tuple(mechanisms) for block, mechanisms in found.items()}
+    def histories(self, unit: str) -> Mapping[str, Past]:
+        """All that counts on each block."""
+        return self.pasts.get(unit, {})
+
+    def _recount(self, run: Run, before: tuple[Mechanism, ...]) -> None:
+        """Keep the pasts right of the blocks that `run` reads; it counted for `before` until now."""
+        if run.counted == before:
+            return
+        there = self.pasts.setdefault(run.unit, {})
+        after: dict[Past, Past] = {}
+        for block in run.blocks:
+            past = there.pop(block, UNTOUCHED)
+            if past not in after:
+                after[past] = past.changed(less=before, more=run.counted)
+            if after[past]:
+                there[block] = after[past]
 
 
 def _run(entry: Entry) -> Run:

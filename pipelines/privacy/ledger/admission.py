@@ -1,19 +1,18 @@
 """Whether a run may spend: the check and the entry, in one transaction."""
 
-from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
 
 from pipelines.errors import LedgerError
 from pipelines.privacy import accounting
-from pipelines.privacy.ledger import cost, store
+from pipelines.privacy.ledger import cost
 from pipelines.privacy.ledger.account import Account, Run
 from pipelines.privacy.ledger.book import Book, owned, written
 from pipelines.privacy.ledger.case import Case, Refusal
 from pipelines.privacy.ledger.chain import Entry
 from pipelines.privacy.ledger.composition import chosen, compose
-from pipelines.privacy.ledger.records import Charge, Policy
+from pipelines.privacy.ledger.records import Charge, Policy, spelled
 from pipelines.privacy.ledger.refusals import first_refusal
 
 Answer = Entry | tuple[Refusal, Entry]
@@ -27,6 +26,9 @@ class Nonprivate:
     sources: tuple[str, ...]
     config_hash: str
     actor: str
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "sources", spelled(self.sources))
 
 
 def admit(book: Book, charge: Charge, *, actor: str, for_tests: bool) -> Answer:
@@ -47,8 +49,7 @@ def admit(book: Book, charge: Charge, *, actor: str, for_tests: bool) -> Answer:
 
 def admit_nonprivate(book: Book, asked: Nonprivate) -> Answer | None:
     """None where no policy protects the data; its files may be protected under another name."""
-    owners = _owners(book, asked.sources) | {(asked.tenant, asked.data_set)}
-    policies = [policy for owner in sorted(owners) for policy, _ in book.account(*owner).policies.values()]
+    policies = _protectors(book, asked)
     if not policies:
         return None
     fields = {name: value for name, value in asdict(asked).items() if name not in ("data_set", "sources")}
@@ -69,14 +70,23 @@ def admit_nonprivate(book: Book, asked: Nonprivate) -> Answer | None:
         f"data set {closed.data_set!r} is protected (budget epsilon {closed.epsilon:g}, delta {closed.delta:g}, unit "
         f"{closed.unit}) and its owner allows no run without privacy: set mechanism = 'release' or 'dp_sgd' in "
         "[privacy], or have the owner allow such runs inside the house (flockcast budget grant ... "
-        "--allow-nonprivate-internal)",
+        f"--allow-nonprivate-internal){_typo(asked, closed)}",
     )
     return refusal, book.append("refuse", {**fields, **refusal.to_fields()})
 
 
-def foresee(entries: Iterable[Entry], charge: Charge, *, actor: str, moment: datetime, for_tests: bool) -> None:
+def _typo(asked: Nonprivate, closed: Policy) -> str:
+    if (asked.tenant, asked.data_set) == (closed.tenant, closed.data_set):
+        return ""
+    return (
+        f". The files of {asked.data_set!r} were named as {closed.data_set!r} before. If that was a mistake and "
+        "nothing was read, give them a budget of their own that allows such runs: "
+        f"flockcast budget grant {asked.data_set} --allow-nonprivate-internal"
+    )
+
+
+def foresee(account: Account, charge: Charge, *, actor: str, moment: datetime, for_tests: bool) -> None:
     """Fill the caches with what the answer to `charge` will ask for; it is not the answer yet."""
-    account = Account.of(entries)
     if charge.run_id in account.runs:
         return
     if not first_refusal(Case(charge, actor, account, {}, moment, for_tests)):
@@ -105,7 +115,7 @@ def behind(book: Book) -> Refusal:
 
 def _costs(charge: Charge, account: Account) -> dict[str, Any]:
     policy = account.policies[charge.unit][0]
-    after = chosen(account.histories(charge.unit), charge.blocks, (charge.mechanism,))
+    after = chosen(account.histories(charge.unit), charge.blocks, more=(charge.mechanism,))
     return {**own_cost(charge, policy), "composed_after": [row.to_fields() for row in compose(after, policy)]}
 
 
@@ -149,19 +159,19 @@ def _elsewhere(book: Book, charge: Charge, account: Account) -> dict[str, str]:
     fresh = set(charge.sources) - known
     if not fresh:
         return {}
-    here = (charge.tenant, charge.data_set)
-    found: dict[str, str] = {}
-    for entry in store.find(book.connection, type="dataset_version"):
-        there = (entry.fields["tenant"], entry.fields["dataset_id"])
-        if there != here:
-            found |= {source: "/".join(there) for source in entry.fields["sources"] if source in fresh}
-    return found
+    here, admitted = (charge.tenant, charge.data_set), book.named().admitted
+    there = {source: admitted.get(source, set()) - {here} for source in fresh}
+    return {source: "/".join(min(places)) for source, places in there.items() if places}
 
 
-def _owners(book: Book, sources: tuple[str, ...]) -> set[tuple[str, str]]:
-    versions = store.find(book.connection, type="dataset_version")
-    return {
-        (entry.fields["tenant"], entry.fields["dataset_id"])
-        for entry in versions
-        if set(sources) & set(entry.fields["sources"])
-    }
+def _protectors(book: Book, asked: Nonprivate) -> list[Policy]:
+    """The policies of the data set, and of those that its files are known to belong to.
+
+    A file of a request that was refused binds it only while the data set that is asked for has no budget of its own: if
+    it was named with the wrong data set by mistake, its owner grants it one that says what is allowed.
+    """
+    here, named = (asked.tenant, asked.data_set), book.named()
+    owners = {here}.union(*(named.admitted.get(source, set()) for source in asked.sources))
+    if here not in named.protected:
+        owners = owners.union(*(named.refused.get(source, set()) for source in asked.sources))
+    return [policy for owner in sorted(owners) for policy, _ in book.account(*owner).policies.values()]

@@ -14,6 +14,7 @@ import secrets
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import IO
 
 from pipelines import settings
 from pipelines.errors import LedgerError
@@ -65,10 +66,12 @@ class Notary:
         return anchor.key == self.key_name and hmac.compare_digest(self._signature(said), anchor.signature)
 
     def keep(self, anchor: Anchor) -> None:
-        """Write the copy outside the database; whole lines, so that several processes may."""
+        """Write the copy outside the database, to the disk; whole lines, so that several processes may."""
         self.file.parent.mkdir(parents=True, exist_ok=True)
-        with os.fdopen(os.open(self.file, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600), "wb", buffering=0) as out:
-            out.write((canonical(anchor.to_fields()) + "\n").encode())
+        with os.fdopen(os.open(self.file, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o600), "r+b", buffering=0) as out:
+            line = (canonical(anchor.to_fields()) + "\n").encode()
+            out.write(line if _ends_whole(out) else b"\n" + line)
+            os.fsync(out.fileno())
 
     def kept(self, *, after: int = 0) -> "Kept":
         """The copies from byte `after` on. Raises LedgerError for a line that this key did not sign."""
@@ -78,7 +81,8 @@ class Notary:
             copies.seek(after)
             text = copies.read()
         whole = text[: text.rfind(b"\n") + 1]  # another process may be writing the next line
-        return Kept([self._read(line) for line in whole.decode().splitlines()], after + len(whole))
+        lines = [line for line in whole.decode(errors="replace").splitlines() if not _is_torn(line)]
+        return Kept([self._read(line) for line in lines], after + len(whole))
 
     def _read(self, line: str) -> Anchor:
         anchor = _parse(line)
@@ -88,6 +92,19 @@ class Notary:
 
     def _signature(self, said: Mapping[str, str]) -> str:
         return hmac.new(self.key, canonical(dict(said)).encode(), hashlib.sha256).hexdigest()
+
+
+def _ends_whole(file: IO[bytes]) -> bool:
+    """Whether the last line has its end; a writer that was stopped, or a full disk, leaves half of one."""
+    if file.seek(0, os.SEEK_END) == 0:
+        return True
+    file.seek(-1, os.SEEK_END)
+    return file.read(1) == b"\n"
+
+
+def _is_torn(line: str) -> bool:
+    """Half a line says nothing, as if it had never been written: `sound.copies_flaw` finds what is missing."""
+    return not line.endswith("}")
 
 
 def _parse(line: str) -> Anchor | None:

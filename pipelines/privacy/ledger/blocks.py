@@ -7,6 +7,7 @@ span (user).
 import re
 from collections.abc import Hashable, Iterable, Mapping
 from datetime import date, timedelta
+from functools import lru_cache
 from typing import TypeVar
 
 from pipelines.privacy.mechanisms import Unit
@@ -30,6 +31,7 @@ def is_block(name: str, kind: str) -> bool:
     return _ordinal(name, kind) is not None
 
 
+@lru_cache(maxsize=20_000)
 def kind_of(name: str) -> str:
     if _ordinal(name, "day") is not None:
         return "day"
@@ -63,6 +65,12 @@ def unfold(ranges: Iterable[str]) -> tuple[str, ...]:
     return tuple(blocks)
 
 
+def is_range(chosen: str) -> bool:
+    """Whether a person typed blocks: an end that begins like a date must be a day or a week that there is."""
+    ends = [end for end in chosen.split(TO) if end]
+    return bool(ends) and not any(re.match(r"\d{4}-W?\d", end) and kind_of(end) == "span" for end in ends)
+
+
 def within(block: str, chosen: str | None) -> bool:
     """Whether `block` lies in a range "first..last" that a person typed; days compare with days, as text."""
     if not chosen:
@@ -76,6 +84,7 @@ def _follows(before: str, after: str) -> bool:
     return kind != "span" and kind == kind_of(after) and _next(before) == after
 
 
+@lru_cache(maxsize=20_000)
 def _next(block: str) -> str:
     if kind_of(block) == "day":
         return (date.fromisoformat(block) + timedelta(days=1)).isoformat()
@@ -85,6 +94,7 @@ def _next(block: str) -> str:
     return f"{found.year:04d}-W{found.week:02d}"
 
 
+@lru_cache(maxsize=20_000)
 def _ordinal(name: str, kind: str) -> int | None:
     try:
         if kind == "day" and re.fullmatch(r"\d{4}-\d\d-\d\d", name, re.ASCII):

@@ -9,8 +9,10 @@ from sqlalchemy import Connection
 
 from pipelines.privacy.ledger import store
 from pipelines.privacy.ledger.account import Account, Run
+from pipelines.privacy.ledger.accounts import Accounts
 from pipelines.privacy.ledger.anchors import Anchor, Notary
 from pipelines.privacy.ledger.chain import Entry, seal
+from pipelines.privacy.ledger.named import Named
 from pipelines.privacy.ledger.owner import this_process
 
 Clock = Callable[[], datetime]
@@ -34,6 +36,7 @@ class Book:
     notary: Notary
     clock: datetime  # what the machine says
     outside: list[Anchor]
+    accounts: Accounts
 
     @property
     def newest(self) -> str:
@@ -46,7 +49,10 @@ class Book:
         return bool(self.newest) and written(self.clock + TOLERANCE) < self.newest
 
     def account(self, tenant: str, data_set: str) -> Account:
-        return Account.of(store.find(self.connection, tenant=tenant, data_set=data_set))
+        return self.accounts.at(self.connection, tenant, data_set)
+
+    def named(self) -> Named:
+        return self.accounts.named(self.connection)
 
     def run(self, run_id: str) -> Run | None:
         """The run that was reserved under this id."""

@@ -42,7 +42,7 @@ class Entry:
         own = {"seq": str(self.seq), "prev_hash": self.prev_hash, "time": self.time, "type": self.type}
         return canonical({**self.fields, **own})
 
-    def get(self, name: str, absent: str = "") -> Any:
+    def get(self, name: str, absent: Any = "") -> Any:
         return self.fields.get(name, absent)
 
 

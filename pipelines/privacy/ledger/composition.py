@@ -1,22 +1,27 @@
 """What the blocks of a data set have seen together, blocks with equal pasts worked out once."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 
 from pipelines.privacy.ledger import cost
 from pipelines.privacy.ledger.blocks import fold_equal
+from pipelines.privacy.ledger.past import UNTOUCHED, Past
 from pipelines.privacy.ledger.records import Policy
 from pipelines.privacy.mechanisms import Mechanism
-
-History = tuple[Mechanism, ...]
 
 
 @dataclass(frozen=True)
 class Composed:
-    """`divergence` is what the filter counts; `epsilon`, at the policy's delta, is what the accountant reports."""
+    """`divergence` is what the filter counts; `epsilon`, at the policy's delta, is what it promises for that.
+
+    This epsilon holds however later runs were chosen by the results of earlier ones, and comes from a sum. The
+    accountant's, which people are shown, is lower, but takes seconds where many mechanisms met: whoever asks for it has
+    it worked out from `past`.
+    """
 
     blocks: str  # first..last
+    past: Past
     divergence: Decimal
     epsilon: Decimal
 
@@ -24,28 +29,32 @@ class Composed:
         return {"blocks": self.blocks, "renyi": str(self.divergence), "epsilon": str(self.epsilon)}
 
 
-def compose(histories: Mapping[str, History], policy: Policy) -> list[Composed]:
+def compose(pasts: Mapping[str, Past], policy: Policy) -> list[Composed]:
     """Of every block, consecutive blocks with an equal past in one row."""
-    alike = {block: tuple(sorted(history, key=repr)) for block, history in histories.items()}
-    return [
-        Composed(blocks, cost.total(history, policy.order), cost.epsilon(history, policy.delta))
-        for blocks, history in fold_equal(alike)
-    ]
+    rows = []
+    for blocks, past in fold_equal(pasts):
+        divergence = cost.spent(past, policy.order)
+        rows.append(Composed(blocks, past, divergence, cost.promised(divergence, policy)))
+    return rows
 
 
-def chosen(histories: Mapping[str, History], blocks: Sequence[str], extra: History = ()) -> dict[str, History]:
-    """The pasts of `blocks`, each with `extra` behind it."""
-    return {block: (*histories.get(block, ()), *extra) for block in blocks}
-
-
-def lacking(histories: Mapping[str, History], extra: Mechanism, policy: Policy) -> dict[str, Decimal]:
-    """By how much `extra` would overrun the cap, of the blocks that it would overrun."""
-    cap, more = cost.cap(policy), cost.divergence(extra, policy.order)
-    spent: dict[History, Decimal] = {}
+def chosen(
+    pasts: Mapping[str, Past], blocks: Sequence[str], *, less: Iterable[Mechanism] = (), more: Iterable[Mechanism] = ()
+) -> dict[str, Past]:
+    """The pasts of `blocks`, each with `less` taken off and `more` done."""
+    less, more = tuple(less), tuple(more)
+    after: dict[Past, Past] = {}
     found = {}
-    for block, history in histories.items():
-        if history not in spent:
-            spent[history] = cost.total(history, policy.order)
-        if (over := spent[history] + more - cap) > 0:
-            found[block] = over
+    for block in blocks:
+        past = pasts.get(block, UNTOUCHED)
+        if past not in after:
+            after[past] = past.changed(less=less, more=more)
+        found[block] = after[past]
     return found
+
+
+def lacking(pasts: Mapping[str, Past], extra: Mechanism, policy: Policy) -> dict[str, Decimal]:
+    """By how much `extra` would overrun the cap, of the blocks that it would overrun."""
+    left = cost.cap(policy) - cost.divergence(extra, policy.order)
+    over = {block: cost.spent(past, policy.order) - left for block, past in pasts.items()}
+    return {block: amount for block, amount in over.items() if amount > 0}

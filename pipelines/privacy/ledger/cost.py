@@ -9,6 +9,7 @@ from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal
 from functools import lru_cache
 
 from pipelines.privacy import accounting, renyi
+from pipelines.privacy.ledger.past import Past
 from pipelines.privacy.ledger.records import Policy
 from pipelines.privacy.mechanisms import Mechanism
 
@@ -28,6 +29,20 @@ def total(mechanisms: Iterable[Mechanism], order: float) -> Decimal:
     return sum((divergence(mechanism, order) for mechanism in mechanisms), Decimal(0))
 
 
+@lru_cache(maxsize=20_000)
+def spent(past: Past, order: float) -> Decimal:
+    """The total of all that a block has seen."""
+    return sum((times * divergence(mechanism, order) for mechanism, times in past.counts), Decimal(0))
+
+
+@lru_cache(maxsize=20_000)
+def promised(divergence: Decimal, policy: Policy) -> Decimal:
+    """Epsilon that the filter stands for after this much divergence, rounded up."""
+    found = renyi.epsilon_of(float(divergence), order=policy.order, delta=policy.delta)
+    return _shown(Decimal(found) * (1 + SLACK))
+
+
+@lru_cache(maxsize=1000)
 def cap(policy: Policy) -> Decimal:
     """The most divergence that a block may see, rounded down. Raises ValueError where the order admits none."""
     found = Decimal(renyi.filter_cap(epsilon=policy.epsilon, delta=policy.delta, order=policy.order))
@@ -42,4 +57,8 @@ def epsilon(mechanisms: Sequence[Mechanism], delta: float) -> Decimal:
 @lru_cache(maxsize=20_000)
 def _epsilon(mechanisms: tuple[Mechanism, ...], delta: float) -> Decimal:
     found = Decimal(accounting.epsilon(mechanisms, delta=delta)) if mechanisms else Decimal(0)
-    return found.quantize(SHOWN, ROUND_CEILING) if found.is_finite() else Decimal("Infinity")
+    return _shown(found)
+
+
+def _shown(epsilon: Decimal) -> Decimal:
+    return epsilon.quantize(SHOWN, ROUND_CEILING) if epsilon.is_finite() else Decimal("Infinity")

@@ -27,6 +27,8 @@ def out_of_course(entry: Entry, account: Account) -> str:
 
 def _unapproved(entry: Entry, account: Account) -> str:
     changes = entry.get("unit") in account.policies
+    if account.policies and not changes and entry.get("separately", False) is not True:
+        return "it gives a second unit a budget without saying that spends are counted separately"
     return (
         "it changes a budget without an approver beside the one who asked"
         if changes and entry.get("approver") in ("", entry.get("actor"))

@@ -102,7 +102,7 @@ def _story(entries: list[Entry], run_id: str) -> Story:
         mechanism=mechanism_sentence(spent),
         details=tuple(_details(run, own)),
         caption=f"epsilon of unit {policy.unit} at delta {policy.delta:.3g}, by {accounting.ACCOUNTANT}",
-        blocks=tuple((row.blocks, row.epsilon) for row in together),
+        blocks=tuple((row.blocks, cost.epsilon(tuple(row.past), policy.delta)) for row in together),
         cap=f"{policy.epsilon:g}",
         place=f"ledger: entries {own[0].seq} to {own[-1].seq}, the last with hash {own[-1].hash}",
     )

@@ -69,7 +69,12 @@ def _standing(standing: Standing) -> dict[str, Any]:
         }
         for row in standing.rows
     ]
-    return {"policy": standing.policy.to_fields(), "sentence": standing.sentence, "blocks": rows}
+    return {
+        "policy": standing.policy.to_fields(),
+        "sentence": standing.sentence,
+        "beside": standing.beside,
+        "blocks": rows,
+    }
 
 
 def _csv(entries: Sequence[Entry]) -> str:

@@ -33,24 +33,42 @@ def proposed(*, epsilon: float, delta: float | None, order: float | None, units:
     return Policy(epsilon=epsilon, delta=chosen, order=best, units=units, valid_until=until, **terms)
 
 
-def grant(book: Book, policy: Policy, *, actor: str, reason: str, approver: str | None) -> Entry:
-    """Write the policy. A change of one that stands needs an approver other than the one who asks."""
+def grant(
+    book: Book, policy: Policy, *, actor: str, reason: str, approver: str | None, separately: bool = False
+) -> Entry:
+    """Write the policy. A change of one that stands needs an approver other than the one who asks.
+
+    Of a data set with a budget for another unit, one more is given only `separately`: no spend counts in both.
+    """
     if not reason.strip():
         raise PolicyError("a budget needs a reason, which an auditor will read")
     try:
         cap = cost.cap(policy)
     except ValueError as error:  # the order admits nothing
         raise PolicyError(str(error)) from None
-    before = book.account(policy.tenant, policy.data_set).policies.get(policy.unit)
+    standing = book.account(policy.tenant, policy.data_set).policies
+    before = standing.get(policy.unit)
     fields: dict[str, Any] = {**policy.to_fields(), "cap": str(cap), "actor": actor, "reason": reason}
     if before is not None:
         if before[0] == policy:
             return before[1]
         _check_change(before[0], policy, actor=actor, approver=approver)
         fields["supersedes"] = str(before[1].seq)
+    elif standing:
+        _check_second(policy, sorted(standing), separately=separately)
+        fields["separately"] = True
     if approver:
         fields["approver"] = approver
     return book.append("policy", fields, mark=True)
+
+
+def _check_second(policy: Policy, others: list[str], *, separately: bool) -> None:
+    if not separately:
+        raise PolicyError(
+            f"{policy.data_set!r} has a budget for unit {', '.join(others)}, and spends of one unit are not counted in "
+            "the other: who is in the data of one is in those of the other too, so their losses add up and neither "
+            "budget bounds the sum. If that is what its owner wants: --separately"
+        )
 
 
 def _check_change(before: Policy, policy: Policy, *, actor: str, approver: str | None) -> None:

@@ -18,6 +18,8 @@ from sqlalchemy.exc import IntegrityError, OperationalError
 from pipelines import settings
 from pipelines.errors import BudgetRefused, LedgerError
 from pipelines.privacy.ledger import admission, audits, lifecycle, reaper, standing, store, verification
+from pipelines.privacy.ledger.account import Account
+from pipelines.privacy.ledger.accounts import Accounts
 from pipelines.privacy.ledger.anchors import Notary
 from pipelines.privacy.ledger.audits import AuditDesign, AuditResult
 from pipelines.privacy.ledger.book import Book, Clock, now
@@ -40,15 +42,25 @@ class Ledger:
         self.for_tests = for_tests
         self._clock = clock
         self._mark, self._copies = Mark(), 0  # what this process has found whole
+        self._accounts = Accounts()
 
     @classmethod
     def open(cls, url: str | None = None, *, clock: Clock = now) -> "Ledger":
         """The ledger at `url`, or the environment's, or the one at home; made if there is none."""
         return cls(settings.ledger_url(url), for_tests=settings.ledger_is_for_tests(), clock=clock)
 
-    def grant(self, policy: Policy, *, actor: str, reason: str, approver: str | None = None) -> Entry:
-        """Give every block of a data set a budget, or change it. Raises PolicyError for one that makes no sense."""
-        return self._write(lambda book: grant(book, policy, actor=actor, reason=reason, approver=approver), trust=True)
+    def grant(
+        self, policy: Policy, *, actor: str, reason: str, approver: str | None = None, separately: bool = False
+    ) -> Entry:
+        """Give every block of a data set a budget, or change it.
+
+        Raises PolicyError for one that makes no sense, and for a second unit unless `separately`.
+        """
+
+        def write(book: Book) -> Entry:
+            return grant(book, policy, actor=actor, reason=reason, approver=approver, separately=separately)
+
+        return self._write(write, trust=True)
 
     def reserve(self, charge: Charge, *, actor: str | None = None) -> Entry:
         """Spend the worst case of `charge`. Raises BudgetRefused: the refusal is an entry, and nothing is spent."""
@@ -107,7 +119,7 @@ class Ledger:
 
     def reap(self, *, gone: tuple[str, ...] = ()) -> list[Entry]:
         """Settle runs whose process is gone at what they may have spent; a person vouches that hosts are `gone`."""
-        if not reaper.dead(self.entries(), gone):
+        if not reaper.dead(Account.of(self.entries()), gone):
             return []
         return self._write(lambda book: reaper.reap(book, gone), trust=True, timely=False)
 
@@ -138,9 +150,9 @@ class Ledger:
         with self.store.reading() as connection:
             return store.find(connection, **columns)
 
-    def verify(self) -> verification.Verification:
+    def verify(self, *, without_anchors: bool = False) -> verification.Verification:
         """Work everything out anew: chain, anchors, and every total from the mechanisms."""
-        return verification.verify(self.store, self.notary, for_tests=self.for_tests)
+        return verification.verify(self.store, self.notary, for_tests=self.for_tests, without_anchors=without_anchors)
 
     def standing(
         self, *, tenant: str | None = None, data_set: str | None = None, blocks: str | None = None
@@ -151,36 +163,43 @@ class Ledger:
     def _prepare(self, charge: Charge, actor: str) -> None:
         """Before the book is taken, since others wait while it is: settle dead runs, work out the expensive figures."""
         try:
-            entries = self.entries(tenant=charge.tenant, data_set=charge.data_set)
-            left_over = reaper.dead(entries)
+            account = self._account(charge)
+            left_over = reaper.dead(account)
         except (LedgerError, KeyError, ValueError, TypeError):
             return  # the book is broken, as the check of the whole will say
         if left_over:
             self.reap()
-            entries = self.entries(tenant=charge.tenant, data_set=charge.data_set)
-        admission.foresee(entries, charge, actor=actor, moment=self._clock(), for_tests=self.for_tests)
+            account = self._account(charge)
+        admission.foresee(account, charge, actor=actor, moment=self._clock(), for_tests=self.for_tests)
+
+    def _account(self, charge: Charge) -> Account:
+        with self.store.reading() as connection:
+            return self._accounts.at(connection, charge.tenant, charge.data_set)
 
     def _write(self, act: Callable[[Book], Found], *, trust: bool = False, timely: bool | None = None) -> Found:
         """Do `act` in one transaction; with `trust` only in a ledger that is whole, `timely` if the clock is right."""
         for attempt in range(ATTEMPTS):
             try:
-                with self._book(trust=trust) as book:
-                    if book.clock_is_behind and (trust if timely is None else timely):
-                        raise _refused(admission.behind(book))
-                    answer = act(book)
-                for anchor in book.outside:
-                    self.notary.keep(anchor)
-                return answer
+                return self._written(act, trust=trust, timely=trust if timely is None else timely)
             except (IntegrityError, OperationalError) as error:
                 if attempt == ATTEMPTS - 1:
                     raise LedgerError(f"the ledger {self.store.name} can't be written: {error.orig}") from error
         raise AssertionError("unreachable")
 
+    def _written(self, act: Callable[[Book], Found], *, trust: bool, timely: bool) -> Found:
+        with self._book(trust=trust) as book:
+            if timely and book.clock_is_behind:
+                raise _refused(admission.behind(book))
+            answer = act(book)
+        for anchor in book.outside:
+            self.notary.keep(anchor)
+        return answer
+
     @contextmanager
     def _book(self, *, trust: bool) -> Iterator[Book]:
         kept = self.notary.kept(after=self._copies) if trust else None
         with self.store.writing() as connection:
-            book = Book(connection, self.notary, self._clock(), [])
+            book = Book(connection, self.notary, self._clock(), [], self._accounts)
             if kept is not None:
                 flaw = chain_flaw(connection, self._mark) or anchor_flaw(connection, kept.anchors)
                 if flaw:

@@ -10,6 +10,7 @@ from pipelines.privacy.ledger.book import Book, owned
 from pipelines.privacy.ledger.case import Refusal
 from pipelines.privacy.ledger.chain import Entry
 from pipelines.privacy.ledger.owner import this_process
+from pipelines.privacy.ledger.records import spelled
 from pipelines.privacy.ledger.settled import settled
 from pipelines.privacy.mechanisms import Mechanism, PrivateTraining, to_record
 
@@ -18,14 +19,14 @@ def start(book: Book, run_id: str, *, sources: tuple[str, ...] | None) -> Entry:
     run = known(book, run_id)
     if run.released or run.commit:
         raise LedgerError(f"run {run_id} is {run.state}; what comes now needs a reservation of its own")
-    if sources is not None and sorted(sources) != run.entry.fields["sources"]:
+    if sources is not None and sorted(spelled(sources)) != run.entry.fields["sources"]:
         raise LedgerError(
             f"run {run_id} would read other files than it reserved for; ingest them again and reserve anew"
         )
     if run.attempts:
         attempt = run.attempts[-1]
         if attempt.owner == this_process():
-            if attempt.bound is None:
+            if attempt.bound is None and not _is_drawn_at_once(run):
                 return attempt.entry  # the same request once more
         elif not attempt.owner.is_gone:
             raise LedgerError(f"run {run_id} is at work already, in {attempt.owner.name}; wait for it or stop it")
@@ -99,6 +100,11 @@ def known(book: Book, run_id: str) -> Run:
     if run is None:
         raise LedgerError(f"the ledger has no run {run_id}: reserve before starting")
     return run
+
+
+def _is_drawn_at_once(run: Run) -> bool:
+    """Whatever it releases it may have drawn already, without a word to the ledger."""
+    return run.reserved is not None and not isinstance(run.reserved, PrivateTraining)
 
 
 def _attempts(count: int) -> str:

@@ -6,7 +6,7 @@ from decimal import Decimal
 
 from pipelines.privacy.ledger import cost
 from pipelines.privacy.ledger.blocks import fold
-from pipelines.privacy.ledger.composition import History
+from pipelines.privacy.ledger.past import Past
 from pipelines.privacy.ledger.records import Policy
 from pipelines.privacy.mechanisms import GaussianRelease, Mechanism, PrivateTraining, RandomStopping
 
@@ -15,16 +15,16 @@ MOST_STEPS = 100_000
 DIGITS = 1e-3  # of the noise that is offered, relative
 
 
-def offers(mechanism: Mechanism, histories: Mapping[str, History], over: Mapping[str, Decimal], policy: Policy) -> dict:
+def offers(mechanism: Mechanism, pasts: Mapping[str, Past], over: Mapping[str, Decimal], policy: Policy) -> dict:
     """JSON-ready; an offer that does not exist is left out."""
-    spent = max(cost.total(history, policy.order) for history in histories.values())
+    spent = max(cost.spent(past, policy.order) for past in pasts.values())
     left = cost.cap(policy) - spent
     found: dict[str, object] = {}
     if steps := _steps(mechanism, left, policy.order):
         found["steps"] = str(steps)
     if noise := _noise(mechanism, left, policy.order):
         found["noise_multiplier" if isinstance(mechanism, PrivateTraining | RandomStopping) else "scale"] = noise
-    if blocks := fold(block for block in histories if block not in over):
+    if blocks := fold(block for block in pasts if block not in over):
         found["blocks"] = blocks
     return found
 

@@ -7,6 +7,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from pipelines.privacy import accounting
 from pipelines.privacy.claim import rounded_up
 from pipelines.privacy.ledger import cost
 from pipelines.privacy.ledger.account import Run
@@ -29,6 +30,7 @@ def page(standings: Sequence[Standing], entries: Sequence[Entry], found: Verific
     )
     return environment.get_template("page.html").render(
         name=name,
+        accountant=accounting.ACCOUNTANT,
         found=found,
         budgets=[_budget(standing, entries) for standing in standings],
         refusals=[entry for entry in entries if entry.type == "refuse"],

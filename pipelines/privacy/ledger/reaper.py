@@ -1,7 +1,5 @@
 """Runs whose process is gone: settled at what they may have spent. No timeout ever frees anything."""
 
-from collections.abc import Iterable
-
 from pipelines.privacy.ledger import store
 from pipelines.privacy.ledger.account import Account, Run
 from pipelines.privacy.ledger.book import Book
@@ -10,13 +8,13 @@ from pipelines.privacy.ledger.lifecycle import about
 from pipelines.privacy.ledger.settled import settled
 
 
-def dead(entries: Iterable[Entry], gone: tuple[str, ...] = ()) -> list[Run]:
+def dead(account: Account, gone: tuple[str, ...] = ()) -> list[Run]:
     """Open runs whose last process has surely ended, or was on a host that a person says is gone."""
-    return [run for run in Account.of(entries).runs.values() if run.is_open and _is_gone(run, gone)]
+    return [run for run in account.runs.values() if run.is_open and _is_gone(run, gone)]
 
 
 def reap(book: Book, gone: tuple[str, ...]) -> list[Entry]:
-    return [_settle(book, run) for run in dead(store.find(book.connection), gone)]
+    return [_settle(book, run) for run in dead(Account.of(store.find(book.connection)), gone)]
 
 
 def _is_gone(run: Run, gone: tuple[str, ...]) -> bool:

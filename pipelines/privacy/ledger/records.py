@@ -108,7 +108,7 @@ class Charge:
 
     `window` is the whole length of a sample in slots (input, delay and horizon). For the group size of a unit that is
     longer than a slot, `slots_per_unit` says how many slots it may touch and `windows` how many samples there are.
-    `sampler`, where the run draws samples, is how it does: it must be what the accounting takes for granted.
+    `sampler`, which a private training must give, is how it draws samples: as the accounting takes for granted.
     """
 
     run_id: str
@@ -133,6 +133,9 @@ class Charge:
     output_kind: Output = "weights"
     rng: Literal["os_csprng", "test"] = "os_csprng"
     recipients: str = ""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "sources", spelled(self.sources))
 
     def to_fields(self) -> dict[str, Any]:
         given: dict[str, Any] = {
@@ -163,6 +166,11 @@ class Charge:
 
     def on(self, blocks: tuple[str, ...]) -> "Charge":
         return replace(self, blocks=blocks)
+
+
+def spelled(sources: tuple[str, ...]) -> tuple[str, ...]:
+    """A file has one name: hashes in small letters, or a second spelling would be another file."""
+    return tuple(source.lower() for source in sources)
 
 
 def _text(number: int | None) -> str | None:

@@ -66,7 +66,8 @@ def budget(case: Case) -> Refusal | None:
         return None
     offer = offers(asked, histories, over, case.policy)
     ranges, shortfall = fold(over), max(over.values())
-    together = max(cost.epsilon((*histories[block], asked), case.policy.delta) for block in _distinct(histories, over))
+    worst = max(over, key=lambda block: over[block])
+    together = cost.epsilon((*histories[worst], asked), case.policy.delta)
     needed = 1 + shortfall / cost.cap(case.policy)
     message = (
         f"this run would take {'block' if len(over) == 1 else 'blocks'} {_few(ranges)} of {case.charge.data_set!r} to "
@@ -91,11 +92,6 @@ RULES: tuple[Rule, ...] = (
     delta,
     budget,
 )
-
-
-def _distinct(histories: dict[str, Any], over: Any) -> list[str]:
-    """One block of each past."""
-    return list({histories[block]: block for block in over}.values())
 
 
 def _few(ranges: list[str]) -> str:

@@ -24,8 +24,14 @@ def mechanism(case: Case) -> Refusal | None:
 
 def sampler(case: Case) -> Refusal | None:
     training = case.training
-    if training is None or case.charge.sampler in (None, training.sampling):
+    if training is None or case.charge.sampler == training.sampling:
         return None
+    if case.charge.sampler is None:
+        return Refusal(
+            "sampler",
+            f"the run does not say how it draws samples, and the accounting takes {training.sampling!r} for granted; "
+            "say so in the charge's sampler",
+        )
     return Refusal(
         "sampler",
         f"samples are drawn by {case.charge.sampler!r} but the accounting takes {training.sampling!r} for granted; "

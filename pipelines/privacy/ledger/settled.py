@@ -45,8 +45,7 @@ def charged(run: Run, steps: int | None) -> Mechanism:
 def _costs(account: Account, run: Run, spent: Mechanism) -> dict[str, Any]:
     fields = run.entry.fields
     policy = account.policies[run.unit][0]
-    account.runs[run.run_id].committed = spent
-    after = chosen(account.histories(run.unit), run.blocks)
+    after = chosen(account.histories(run.unit), run.blocks, less=run.counted, more=(spent, *run.added))
     return {
         "mechanism": to_record(spent),
         "epsilon": str(cost.epsilon([spent], float(fields["delta"]))),

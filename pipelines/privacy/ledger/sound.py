@@ -4,7 +4,7 @@ Checked in full when a process first spends, and from there on what came since. 
 every total anew.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 from sqlalchemy import Connection, Row
@@ -78,14 +78,32 @@ def anchor_flaw(connection: Connection, kept: list[Anchor]) -> Flaw | None:
 
 
 def copies_flaw(connection: Connection, notary: Notary, kept: list[Anchor]) -> Flaw | None:
-    """An anchor whose copy is gone: such a file would not show a cut.
+    """An anchor whose copy is gone, or all of them with the key: such a file would not show a cut.
 
     The newest may lack it: its writer was stopped between the two, and whoever anchors next mends that.
     """
-    ours = [entry for entry in store.find(connection, type="anchor") if entry.get("anchor_key") == notary.key_name]
+    anchors = store.find(connection, type="anchor")
+    ours = [entry for entry in anchors if entry.get("anchor_key") == notary.key_name]
+    if anchors and not (ours and kept):
+        what = f"{notary.file} has no copy" if ours else "no anchor in the ledger is signed with the key of this place"
+        return Flaw(
+            anchors[-1].seq,
+            f"{what}: with key or copies gone, a ledger written anew would look the same. Put them back, or verify "
+            "where they are; flockcast budget verify --without-anchors checks the rest",
+        )
     copied = {anchor.head for anchor in kept}
     lost = [entry for entry in ours[:-1] if entry.hash not in copied]
     return Flaw(lost[0].seq, f"{notary.file} lacks the copy of this anchor: copies were lost") if lost else None
+
+
+def said_wrongly(entry: Entry, notary: Notary) -> str:
+    """What an anchor says of its place that is not so; with another's key, all but the signature."""
+    signed = Anchor(**{field.name: entry.fields[f"anchor_{field.name}"] for field in fields(Anchor)})
+    if (signed.count, signed.head) != (str(entry.seq - 1), entry.prev_hash):
+        return "it signs another head than the one before it"
+    if signed.key == notary.key_name and not notary.signed(signed):
+        return "its signature was not made with the key that it names"
+    return ""
 
 
 def _parsed(row: Row[Any]) -> Entry | None:

@@ -33,6 +33,7 @@ class Standing:
     rows: tuple[Row, ...]
     runs: tuple[Run, ...]
     unprotected: tuple[Run, ...] = ()  # runs without privacy on the same data, which no budget bounds
+    other_units: tuple[str, ...] = ()  # that have budgets of their own on the same data
 
     @property
     def sentence(self) -> str:
@@ -47,10 +48,14 @@ class Standing:
     @property
     def beside(self) -> str:
         """What the promise does not bound; empty where nothing of the kind was done."""
-        if not self.unprotected:
-            return ""
-        ids = ", ".join(run.run_id for run in self.unprotected)
-        return f"not bounded by it: what runs without privacy made ({len(self.unprotected)}), inside the house ({ids})"
+        left_out = []
+        if self.other_units:
+            units = " and ".join(self.other_units)
+            left_out.append(f"what runs of unit {units} spend on the same data, counted separately")
+        if self.unprotected:
+            ids = ", ".join(run.run_id for run in self.unprotected)
+            left_out.append(f"what runs without privacy made ({len(self.unprotected)}), inside the house ({ids})")
+        return f"not bounded by it: {'; '.join(left_out)}" if left_out else ""
 
 
 def standings(
@@ -70,15 +75,16 @@ def standings(
 def _standing(account: Account, unit: str, chosen: str | None) -> Standing:
     policy, granted = account.policies[unit]
     runs = tuple(run for run in account.runs.values() if run.unit == unit)
-    on: dict[str, tuple[Run, ...]] = {}
+    on: dict[str, list[str]] = {}
     for run in runs:
         if run.counted:
             for block in run.blocks:
                 if within(block, chosen):
-                    on[block] = (*on.get(block, ()), run)
-    alike = {block: tuple(run.run_id for run in there) for block, there in on.items()}
+                    on.setdefault(block, []).append(run.run_id)
+    alike = {block: tuple(ids) for block, ids in on.items()}
     rows = tuple(_row(blocks, ids, account, policy) for blocks, ids in fold_equal(alike))
-    return Standing(policy, granted, rows, runs, tuple(run for run in account.runs.values() if run.reserved is None))
+    unprotected = tuple(run for run in account.runs.values() if run.reserved is None)
+    return Standing(policy, granted, rows, runs, unprotected, tuple(sorted({*account.policies} - {unit})))
 
 
 def _row(blocks: str, ids: tuple[str, ...], account: Account, policy: Policy) -> Row:

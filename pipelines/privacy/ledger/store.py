@@ -87,7 +87,10 @@ class Store:
 
     @contextmanager
     def reading(self) -> Iterator[Connection]:
-        with self.engine.connect() as connection, connection.begin():
+        """A transaction that sees the ledger as it was when it began."""
+        postgres = self.engine.dialect.name == "postgresql"
+        options = {"isolation_level": "REPEATABLE READ"} if postgres else {}
+        with self.engine.connect().execution_options(**options) as connection, connection.begin():
             yield connection
 
     @contextmanager
@@ -137,7 +140,12 @@ def head(connection: Connection) -> tuple[int, str, str]:
 
 def find(connection: Connection, **columns: str) -> list[Entry]:
     """Entries whose columns have these values, oldest first."""
-    query = select(entries.c.body, entries.c.hash).order_by(entries.c.seq)
+    return since(connection, 0, **columns)
+
+
+def since(connection: Connection, seq: int, /, **columns: str) -> list[Entry]:
+    """The same, of entries behind `seq`."""
+    query = select(entries.c.body, entries.c.hash).where(entries.c.seq > seq).order_by(entries.c.seq)
     for name, value in columns.items():
         query = query.where(entries.c[name] == value)
     return [_read(row) for row in connection.execute(query)]

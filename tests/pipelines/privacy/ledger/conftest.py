@@ -60,7 +60,8 @@ def make_charge(run_id: str, **changed: Any) -> Charge:
 def make_training(run_id: str, **changed: Any) -> Charge:
     """Of single slots, in windows that do not overlap."""
     given = {"unit": "slot", "relation": "zero out", "mechanism": TRAINING, "window": 7, "stride": 7}
-    return make_charge(run_id, **{**given, "contribution_bound": None, "output_kind": "weights", **changed})
+    given |= {"sampler": "poisson", "contribution_bound": None, "output_kind": "weights"}
+    return make_charge(run_id, **{**given, **changed})
 
 
 @pytest.fixture
@@ -81,7 +82,7 @@ def ledger(own_home: Path, hands: Hands) -> Ledger:
     """With a budget for person-days and one for slots of `bikes`."""
     opened = Ledger.open(clock=hands)
     opened.grant(make_policy(), actor="owner", reason="a year of releases")
-    opened.grant(make_policy(unit="slot"), actor="owner", reason="private training")
+    opened.grant(make_policy(unit="slot"), actor="owner", reason="private training", separately=True)
     return opened
 
 

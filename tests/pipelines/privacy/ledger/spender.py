@@ -38,6 +38,7 @@ def spend(run_id: str, truth: Path) -> None:
             code_revision="3f1c0de",
             window=7,
             stride=7,
+            sampler="poisson",
         )
     )
     say("reserved")

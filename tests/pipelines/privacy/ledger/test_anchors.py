@@ -54,3 +54,12 @@ def test_a_writer_that_was_stopped_before_the_copy_does_not_break_the_book(ledge
     ledger.anchor()
     ledger.anchor()
     assert ledger.verify().holds
+
+
+def test_half_a_line_left_by_a_full_disk_does_not_stop_the_book(ledger: Ledger, policy: Callable[..., Policy]) -> None:
+    with ledger.notary.file.open("a") as copies:
+        copies.write('{"count":"9","he')
+    for number in range(2):
+        ledger.grant(policy(data_set=f"set {number}"), actor="owner", reason="and on")
+    assert ledger.verify().holds
+    assert Ledger.open(clock=ledger._clock).verify().anchors >= 3

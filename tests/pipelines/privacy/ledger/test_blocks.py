@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis.strategies import dates, integers, sampled_from, sets
 
-from pipelines.privacy.ledger.blocks import fold, fold_equal, is_block, kind_of, unfold, within
+from pipelines.privacy.ledger.blocks import fold, fold_equal, is_block, is_range, kind_of, unfold, within
 
 
 @given(sets(dates().map(lambda day: day.isoformat()), max_size=30))
@@ -48,3 +48,13 @@ def test_a_range_may_be_open_at_either_end() -> None:
 def test_a_block_has_one_spelling(name: str, kind: str) -> None:
     """A second one would be a second budget for the same days."""
     assert not is_block(name, kind)
+
+
+@pytest.mark.parametrize("typed", ["2023-13-45", "2023-01-01..2023-02-30", "2023-W54", "..", "2023-01"])
+def test_a_range_of_days_that_there_are_not_is_told(typed: str) -> None:
+    assert not is_range(typed)
+
+
+@pytest.mark.parametrize("typed", ["2023-01-05", "2023-01-05..", "..2023-W02", "2023", "the year 2023"])
+def test_a_range_of_blocks_is_taken(typed: str) -> None:
+    assert is_range(typed)

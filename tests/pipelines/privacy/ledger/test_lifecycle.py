@@ -274,6 +274,13 @@ def test_a_release_that_stopped_is_not_drawn_again_for_the_same_spend(
         ledger.start("run")
 
 
+def test_counts_are_not_drawn_twice_for_one_spend_by_the_same_process_either(ledger: Ledger, charge: Make) -> None:
+    ledger.reserve(charge("run"))
+    ledger.start("run")
+    with pytest.raises(LedgerError, match="fresh noise is a new spend"):
+        ledger.start("run")
+
+
 @pytest.mark.parametrize("announced", [(), (400,)])
 def test_an_attempt_that_may_have_spent_everything_has_no_successor(
     ledger: Ledger, training: Make, elsewhere: Callable[[Owner], None], ended: Owner, announced: tuple[int, ...]

@@ -83,6 +83,7 @@ def test_a_training_that_protects_nobody_is_refused(
     ("reason", "changed"),
     [
         ("sampler", {"sampler": "shuffled"}),
+        ("sampler", {"sampler": None}),
         ("group_size", {"stride": 1}),
         ("group_size", {"window": None}),
     ],
@@ -105,8 +106,10 @@ def test_a_group_size_that_fits_the_windows_is_admitted(ledger: Ledger, training
 
 def test_of_tiles_a_person_day_is_in_several(ledger: Ledger, training: Make) -> None:
     tiles = replace(training("x").mechanism, sampling="tiling")
-    assert refusal_of(ledger, training("day", unit="user_day", mechanism=tiles)).reason == "group_size"
-    ledger.reserve(training("slot", mechanism=tiles))
+    assert (
+        refusal_of(ledger, training("day", unit="user_day", mechanism=tiles, sampler="tiling")).reason == "group_size"
+    )
+    ledger.reserve(training("slot", mechanism=tiles, sampler="tiling"))
 
 
 def test_the_windows_of_a_search_are_checked_too(ledger: Ledger, training: Make) -> None:
@@ -134,20 +137,27 @@ def test_a_new_name_brings_no_new_budget(
 def test_delta_must_be_below_one_in_the_number_of_units(
     ledger: Ledger, charge: Make, policy: Callable[..., Policy]
 ) -> None:
-    ledger.grant(policy(unit="trip", delta=1e-3, units=900, order=8.0), actor="owner", reason="few trips")
+    ledger.grant(
+        policy(unit="trip", delta=1e-3, units=900, order=8.0), actor="owner", reason="few trips", separately=True
+    )
     assert refusal_of(ledger, charge("run", unit="trip", delta=1 / 900)).reason == "delta"
     with pytest.raises(PolicyError, match="1 / 1000 units"):
         policy(delta=1e-3, units=1000)
 
 
 def test_only_spenders_spend(ledger: Ledger, charge: Make, policy: Callable[..., Policy]) -> None:
-    ledger.grant(policy(unit="trip", spenders=("ann",)), actor="owner", reason="ann alone")
+    ledger.grant(policy(unit="trip", spenders=("ann",)), actor="owner", reason="ann alone", separately=True)
     assert refusal_of(ledger, charge("run", unit="trip"), actor="bob").reason == "spender"
     ledger.reserve(charge("run", unit="trip"), actor="ann")
 
 
 def test_a_budget_ends(ledger: Ledger, charge: Make, policy: Callable[..., Policy], hands: Any) -> None:
-    ledger.grant(policy(unit="trip", valid_until=datetime(2026, 6, 1, tzinfo=UTC)), actor="owner", reason="a month")
+    ledger.grant(
+        policy(unit="trip", valid_until=datetime(2026, 6, 1, tzinfo=UTC)),
+        actor="owner",
+        reason="a month",
+        separately=True,
+    )
     ledger.reserve(charge("in time", unit="trip"))
     hands.time += timedelta(days=40)
     assert refusal_of(ledger, charge("late", unit="trip")).reason == "expired"
@@ -199,14 +209,28 @@ def test_a_budget_is_changed_with_an_approver_only(ledger: Ledger, policy: Calla
     assert ledger.grant(policy(), actor="owner", reason="again").seq == 1
 
 
+def test_a_second_unit_gets_a_budget_only_if_that_is_said(ledger: Ledger, policy: Callable[..., Policy]) -> None:
+    """A person's day is in many trips: what is spent of one budget is lost to whom the other protects."""
+    with pytest.raises(PolicyError, match="unit slot, user_day, and spends of one unit are not counted in the other"):
+        ledger.grant(policy(unit="trip"), actor="owner", reason="trips too")
+    entry = ledger.grant(policy(unit="trip"), actor="owner", reason="trips too", separately=True)
+    assert entry.get("separately") is True
+    ledger.grant(policy(unit="trip", epsilon=3.0), actor="owner", reason="more", approver="board")  # said once
+    assert {standing.beside for standing in ledger.standing()} == {
+        f"not bounded by it: what runs of unit {others} spend on the same data, counted separately"
+        for others in ("slot and user_day", "slot and trip", "trip and user_day")
+    }
+    assert ledger.verify().holds
+
+
 def test_a_span_can_not_be_renamed_for_a_fresh_budget(ledger: Ledger, policy: Callable[..., Policy]) -> None:
-    ledger.grant(policy(unit="user", span="2023"), actor="owner", reason="a year")
+    ledger.grant(policy(unit="user", span="2023"), actor="owner", reason="a year", separately=True)
     with pytest.raises(PolicyError, match="fresh budget"):
         ledger.grant(policy(unit="user", span="the year 2023"), actor="owner", reason="b", approver="board")
 
 
 def test_a_person_over_a_span_has_one_block(ledger: Ledger, charge: Make, policy: Callable[..., Policy]) -> None:
-    ledger.grant(policy(unit="user", span="2023"), actor="owner", reason="a year")
+    ledger.grant(policy(unit="user", span="2023"), actor="owner", reason="a year", separately=True)
     assert refusal_of(ledger, charge("days", unit="user", span="2023")).reason == "blocks"
     ledger.reserve(charge("year", unit="user", span="2023", blocks=("2023",)))
 
@@ -231,6 +255,57 @@ def test_a_run_without_privacy_is_refused_where_a_policy_protects_the_data(
     assert ledger.verify().holds
 
 
+def nonprivate(ledger: Ledger, data_set: str, source: str, run_id: str = "") -> Any:
+    return ledger.reserve_nonprivate(
+        run_id=run_id or f"raw {data_set}", tenant="city", data_set=data_set, sources=(source,), config_hash="c0ffee"
+    )
+
+
+@pytest.mark.parametrize("name", ["d" * 64, "D" * 64])
+def test_a_file_that_a_refused_run_named_is_not_read_under_another_name(ledger: Ledger, name: str) -> None:
+    """No private run has read it yet, so the refusal is all that tells whose it is."""
+    with pytest.raises(BudgetRefused):
+        nonprivate(ledger, "bikes", "d" * 64)
+    with pytest.raises(BudgetRefused, match="were named as 'bikes' before") as refused:
+        nonprivate(ledger, "bikes2", name)
+    assert refused.value.reason == "nonprivate"
+    assert nonprivate(ledger, "bikes2", "e" * 64, run_id="other files") is None
+
+
+def test_a_file_named_with_the_wrong_data_set_is_freed_by_a_budget_of_its_own(
+    ledger: Ledger, policy: Callable[..., Policy]
+) -> None:
+    for name in ("bikes", "trams"):
+        with pytest.raises(BudgetRefused):
+            nonprivate(ledger, name, "d" * 64)
+    ledger.grant(policy(data_set="trams", allow_nonprivate_internal=True), actor="owner", reason="a typo, see refusals")
+    assert nonprivate(ledger, "trams", "d" * 64) is not None
+
+
+def test_a_file_that_was_read_is_not_freed_by_a_budget_of_another_name(
+    ledger: Ledger, charge: Make, policy: Callable[..., Policy]
+) -> None:
+    ledger.reserve(charge("first"))
+    ledger.grant(policy(data_set="wheels", allow_nonprivate_internal=True), actor="owner", reason="a way round")
+    with pytest.raises(BudgetRefused, match="no run without privacy"):
+        nonprivate(ledger, "wheels", "a" * 64)
+
+
+def test_a_refusal_without_a_budget_binds_nothing(ledger: Ledger, charge: Make, policy: Callable[..., Policy]) -> None:
+    refusal_of(ledger, charge("run", data_set="trams", sources=("d" * 64,)))
+    ledger.grant(policy(data_set="trams"), actor="owner", reason="from now on")
+    assert nonprivate(ledger, "trains", "d" * 64) is None
+
+
+def test_a_file_read_without_privacy_is_not_charged_under_another_name(
+    ledger: Ledger, charge: Make, policy: Callable[..., Policy]
+) -> None:
+    open_to = policy(data_set="trams", allow_nonprivate_internal=True)
+    ledger.grant(open_to, actor="owner", reason="for comparison")
+    nonprivate(ledger, "trams", "d" * 64)
+    assert refusal_of(ledger, charge("run", sources=("D" * 64,))).reason == "renamed"
+
+
 def test_a_test_ledger_takes_test_noise_but_never_passes_for_a_real_one(
     ledger: Ledger, charge: Make, own_home: Path, monkeypatch: pytest.MonkeyPatch, hands: Any
 ) -> None:
@@ -247,7 +322,7 @@ def test_a_refused_run_may_be_asked_for_again_when_there_is_more(
     ledger: Ledger, charge: Make, policy: Callable[..., Policy]
 ) -> None:
     refusal_of(ledger, charge("run", unit="trip"))
-    ledger.grant(policy(unit="trip"), actor="owner", reason="now there is one")
+    ledger.grant(policy(unit="trip"), actor="owner", reason="now there is one", separately=True)
     assert ledger.reserve(charge("run", unit="trip")).type == "reserve"
 
 

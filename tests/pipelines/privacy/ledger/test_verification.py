@@ -11,7 +11,7 @@ import pytest
 from sqlalchemy.exc import IntegrityError
 
 from pipelines.errors import BudgetRefused
-from pipelines.privacy.ledger import Charge, Ledger, cost, store
+from pipelines.privacy.ledger import Charge, Ledger, Policy, cost, store
 from pipelines.privacy.ledger.chain import canonical, digest, seal
 from pipelines.privacy.mechanisms import GaussianRelease, to_record
 
@@ -163,15 +163,19 @@ def test_a_time_before_that_of_the_entry_before_is_found(used: Ledger, own_home:
     assert "time" in flaw.what
 
 
-def test_an_admission_over_the_cap_is_found_even_with_right_totals(used: Ledger, own_home: Path) -> None:
+def test_an_admission_over_the_cap_is_found_even_with_right_totals(
+    used: Ledger, own_home: Path, policy: Callable[..., Policy]
+) -> None:
     """Somebody rewrites the chain, with figures that add up and the anchors gone, to hide that a check was skipped."""
     seq = next(entry.seq for entry in used.entries(type="reserve"))
     louder = GaussianRelease(sensitivity=4.0, scale=2.0)
-    renyi, epsilon = str(cost.divergence(louder, 12.0)), str(cost.epsilon([louder], 1e-6))
+    renyi, epsilon = cost.divergence(louder, 12.0), str(cost.epsilon([louder], 1e-6))
+    promised = str(cost.promised(renyi, policy()))
+    renyi = str(renyi)
 
     def change(record: dict) -> None:
         (row,) = record["composed_after"]
-        row.update(renyi=renyi, epsilon=epsilon)
+        row.update(renyi=renyi, epsilon=promised)
         record.update(renyi=renyi, epsilon=epsilon, mechanism=to_record(louder))
 
     rewrite(own_home, seq, change)
@@ -285,13 +289,46 @@ def test_an_appended_raise_that_nobody_approved_is_found(ledger: Ledger) -> None
     assert "without an approver" in ledger.verify().flaw.what
 
 
+def test_an_appended_budget_for_a_second_unit_that_says_nothing_of_it_is_found(ledger: Ledger) -> None:
+    granted = ledger.entries(type="policy")[0].fields
+    forge(ledger, "policy", {**granted, "unit": "trip"})
+    assert "counted separately" in ledger.verify().flaw.what
+
+
 def test_an_epsilon_of_one_run_that_was_lowered_is_found(used: Ledger, own_home: Path) -> None:
     seq = next(entry.seq for entry in used.entries(type="reserve"))
     rewrite(own_home, seq, lambda record: record.update(epsilon="0.001"))
     assert "its epsilon is 0.001" in used.verify().flaw.what
 
 
-def test_a_ledger_without_a_signed_copy_says_what_that_means(ledger: Ledger, own_home: Path) -> None:
-    (file,) = (own_home / "anchors").iterdir()
-    file.unlink()
-    assert "no signed copy outside" in ledger.verify().sentence
+def lose(home: Path, what: str) -> None:
+    if what == "copies":
+        next((home / "anchors").iterdir()).unlink()
+    else:
+        (home / "ledger.key").unlink()
+
+
+@pytest.mark.parametrize("lost", [("copies",), ("key",), ("copies", "key")])
+def test_a_ledger_whose_signatures_are_lost_does_not_verify_until_somebody_says_so(
+    ledger: Ledger, own_home: Path, lost: tuple[str, ...]
+) -> None:
+    for what in lost:
+        lose(own_home, what)
+    ledger = Ledger.open(clock=ledger._clock)
+    assert not ledger.verify().holds
+    found = ledger.verify(without_anchors=True)
+    assert found.holds
+    assert "without a signed copy outside" in found.sentence
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "said"),
+    [("count", "7", "another head"), ("head", "0" * 64, "another head"), ("signature", "0" * 64, "not made with")],
+)
+def test_an_appended_anchor_that_is_not_one_is_found(ledger: Ledger, name: str, value: str, said: str) -> None:
+    newest = ledger.entries()[-1]
+    anchor = ledger.notary.sign(count=newest.seq, head=newest.hash, time=newest.time).to_fields() | {name: value}
+    forge(ledger, "anchor", {"actor": "x", **{f"anchor_{field}": told for field, told in anchor.items()}})
+    flaw = ledger.verify().flaw
+    assert flaw.seq == newest.seq + 1
+    assert said in flaw.what
