@@ -30,6 +30,7 @@ from pipelines.spec import Baseline, DLinearModel, Evaluation, Model, Spec, Stid
 from pipelines.static_gcn import static_gcn
 from pipelines.train import Fitted, fit, training_scaler
 
+NETWORKS = {"dlinear", "stid", "gcn"}  # yardsticks that are trained and stored as ours is
 ENOUGH_CUTOFFS = 30  # to calibrate intervals on; with fewer they are told to be rough
 CHUNK = 256  # samples forecast at once,
 CHUNK_VALUES = 2**23  # or fewer, so that a few hundred MB are enough for thousands of nodes and long seasons
@@ -192,10 +193,12 @@ def _historical_mean(prepared: Prepared, train_end: int) -> HistoricalMean:
 
 
 def applicable(spec: Spec, prepared: Prepared) -> list[Baseline]:
-    """The spec's yardsticks that these data allow and that are not our own model."""
-    return [
-        name for name in spec.evaluation.baselines if name != spec.model.name and _allowed(name, spec.model, prepared)
-    ]
+    """The spec's yardsticks that these data allow and that are not our own model.
+
+    Beside a private training no network is trained without privacy, whose weights would lie about.
+    """
+    barred = {spec.model.name} | (NETWORKS if isinstance(spec.privacy, TrainingPrivacy) else set())
+    return [name for name in spec.evaluation.baselines if name not in barred and _allowed(name, spec.model, prepared)]
 
 
 def _allowed(name: Baseline, ours: Model, prepared: Prepared) -> bool:

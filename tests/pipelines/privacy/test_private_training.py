@@ -15,7 +15,7 @@ from data.dataset import DataSet
 from pipelines import private_training
 from pipelines.artefact import describe_artefact, load_artefact, save_artefact
 from pipelines.errors import BudgetRefused, PrivacyError, RegistryError, SpecError, TrainingError
-from pipelines.evaluate import backtest, forecast_at
+from pipelines.evaluate import applicable, backtest, forecast_at
 from pipelines.experiment import outlook
 from pipelines.prepare import Prepared, prepare
 from pipelines.privacy.claim import Protection
@@ -76,7 +76,7 @@ def ledger(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Ledger:
 
 def grant(ledger: Ledger, unit: Unit) -> None:
     policy = Policy("default", "waves", unit, epsilon=100.0, delta=1e-6, order=4.0)
-    ledger.grant(policy, actor="owner", reason="a test", approver="another")
+    ledger.grant(policy, actor="owner", reason="a test", approver="another", separately=True)
 
 
 def fitted(spec: Spec, prepared: Prepared, ledger: Ledger, folder: Path, seed: int = 0) -> Fitted:
@@ -155,6 +155,14 @@ def test_noise_of_a_known_seed_is_refused_by_a_ledger_in_earnest(data: DataSet, 
     grant(ledger, "window")
     with pytest.raises(BudgetRefused, match="can be drawn again"):
         fitted(spec, prepare(spec, data), ledger, tmp_path)
+
+
+def test_beside_a_private_training_no_network_is_trained_without_privacy(data: DataSet) -> None:
+    asked = {"baselines": ["naive", "ridge", "dlinear", "stid"]}
+    private = spec_of(evaluation=asked)
+    plain = private.model_copy(update={"privacy": None})
+    assert applicable(plain, prepare(plain, data)) == ["naive", "ridge", "dlinear", "stid"]
+    assert applicable(private, prepare(private, data)) == ["naive", "ridge"]
 
 
 def test_a_run_that_skipped_noise_fails_and_leaves_no_model(
