@@ -8,6 +8,7 @@ Differentially Private Learners, arXiv:2110.05679, section 4, for sequences.
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -15,29 +16,48 @@ from torch import Tensor
 MARGIN = 1e-6  # of the squared sum of |d_k| |x_k|: more than what rounding in single precision can take away
 
 
-def squared_norms(d: Tensor, inputs: Sequence[Tensor], *, biases: int) -> Tensor:
-    """At least the squared norm of each sample's gradient, [B], from `d` [B, K, O] and all `inputs` [B, K, I] that are
-    mapped to the same pre-activations, `biases` of the maps with one.
+@dataclass(frozen=True)
+class Inputs:
+    """Of one linear map: what it reads [B, K, I], and whether it has a bias."""
+
+    values: Tensor
+    is_biased: bool
+
+
+Group = tuple[Tensor, Sequence[Inputs]]  # gradients at some pre-activations [B, K, O], and of all maps that lead there
+
+
+def squared_norms(groups: Sequence[Group]) -> Tensor:
+    """At least the squared norm of each sample's gradient, [B], of all maps of all groups together.
 
     Terms that cancel leave a sum as small as its rounding error, and a norm that is read too small would not be
     clipped. So the most that rounding can have taken away is added: a part in 1e5 where nothing cancels.
     """
-    places, outputs, width = d.shape[1], d.shape[2], sum(x.shape[2] for x in inputs)
-    if places * (outputs + width) < outputs * width:
-        return _by_grams(d, inputs, biases)
-    found = torch.stack([torch.linalg.vector_norm(d.mT @ x, dim=(1, 2)).square() for x in inputs]).sum(0)
+    outputs = sum(d.shape[2] for d, _ in groups)
+    inputs = {id(each): each for _, maps in groups for each in maps}
+    places, width = groups[0][0].shape[1], sum(each.values.shape[2] for each in inputs.values())
+    if places * (outputs + width) >= outputs * width:
+        return torch.stack([_by_product(d, maps) for d, maps in groups]).sum(0)
+    grams = {key: _gram(each) for key, each in inputs.items()}  # once for all groups that share them
+    return torch.stack([_by_grams(d, [grams[id(each)] for each in maps]) for d, maps in groups]).sum(0)
+
+
+def _by_product(d: Tensor, maps: Sequence[Inputs]) -> Tensor:
+    biases = sum(each.is_biased for each in maps)
+    found = torch.stack([torch.linalg.vector_norm(d.mT @ each.values, dim=(1, 2)).square() for each in maps]).sum(0)
     if biases:
         found = found + biases * d.sum(1).square().sum(1)
-    sizes = torch.stack([x.square().sum(-1) for x in inputs]).sum(0) + biases  # [B, K]
+    sizes = torch.stack([each.values.square().sum(-1) for each in maps]).sum(0) + biases  # [B, K]
     return found + MARGIN * torch.linalg.vecdot(torch.linalg.vector_norm(d, dim=-1), sizes.sqrt()).square()
 
 
-def _by_grams(d: Tensor, inputs: Sequence[Tensor], biases: int) -> Tensor:
-    of_d, of_x = d @ d.mT, inputs[0] @ inputs[0].mT  # [B, K, K]
-    for x in inputs[1:]:
-        of_x.baddbmm_(x, x.mT)
-    if biases:
-        of_x += biases
+def _gram(each: Inputs) -> Tensor:
+    found = each.values @ each.values.mT  # [B, K, K]
+    return found.add_(1) if each.is_biased else found
+
+
+def _by_grams(d: Tensor, grams: Sequence[Tensor]) -> Tensor:
+    of_d, of_x = d @ d.mT, sum(grams[1:], start=grams[0])
     found = torch.linalg.vecdot(of_d.flatten(1), of_x.flatten(1))
     sizes = of_d.diagonal(dim1=1, dim2=2) * of_x.diagonal(dim1=1, dim2=2)
     return found.clamp(min=0) + MARGIN * sizes.clamp(min=0).sqrt().sum(1).square()
