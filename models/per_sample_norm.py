@@ -36,10 +36,17 @@ def squared_norms(groups: Sequence[Group]) -> Tensor:
     outputs = sum(d.shape[2] for d, _ in groups)
     inputs = {id(each): each for _, maps in groups for each in maps}
     places, width = groups[0][0].shape[1], sum(each.values.shape[2] for each in inputs.values())
+    if places == 1:  # nothing can cancel
+        return torch.stack([_of_one_place(d, maps) for d, maps in groups]).sum(0)
     if places * (outputs + width) >= outputs * width:
         return torch.stack([_by_product(d, maps) for d, maps in groups]).sum(0)
     grams = {key: _gram(each) for key, each in inputs.items()}  # once for all groups that share them
     return torch.stack([_by_grams(d, [grams[id(each)] for each in maps]) for d, maps in groups]).sum(0)
+
+
+def _of_one_place(d: Tensor, maps: Sequence[Inputs]) -> Tensor:
+    of_x = sum(torch.linalg.vecdot(each.values, each.values) + int(each.is_biased) for each in maps)
+    return (1 + MARGIN) * (torch.linalg.vecdot(d, d) * of_x).squeeze(1)
 
 
 def _by_product(d: Tensor, maps: Sequence[Inputs]) -> Tensor:

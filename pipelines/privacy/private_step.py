@@ -86,7 +86,7 @@ class PrivateStep:
             raise PrivacyError(f"{self.mechanism.steps} steps were paid for, and this would be one more")
         self.optimizer.zero_grad(set_to_none=True)
         sums = (self.way(self.losses, chunk, self.mechanism.max_grad_norm) for chunk in chunks)
-        self._give(next(sums, nothing(self.parameters)).gradients)
+        self._give((next(sums, None) or nothing(self.parameters)).gradients)
         for more in sums:
             self.optimizer.signal_skip_step(do_skip=True)  # not yet: this is a part of the batch
             self.optimizer.step()
