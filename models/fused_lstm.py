@@ -30,9 +30,10 @@ def fused_gates(
         states, _, last, workspace = torch.ops.aten.mkldnn_rnn_layer(
             x.detach(), inner, weight, *both, zero, zero, False, [], LSTM_MODE, size, 1, True, False, False, True
         )
-    gates, c = _read(workspace.view(torch.float32), steps, last)
-    if gates is None or not _follow(gates, c, states):
+    read = _read(workspace.view(torch.float32), steps, last)
+    if read is None or not _follow(*read, states):
         return None
+    gates, c = read
     return torch.cat([zero[None], states]), c, gates
 
 
@@ -42,7 +43,7 @@ def _row(width: int) -> int:
     return row + LINE if row % ALIAS == 0 else row
 
 
-def _read(kept: Tensor, steps: int, last: Tensor) -> tuple[Tensor, Tensor] | tuple[None, None]:
+def _read(kept: Tensor, steps: int, last: Tensor) -> tuple[Tensor, Tensor] | None:
     """Gates [T, B, 4 H] and cells [T + 1, B, H]; the first cells, and the `last` [B, H], the pass does not keep.
 
     First come the gates, then what each step gives to the output and the states of two layers, then the cells of two;
@@ -54,7 +55,7 @@ def _read(kept: Tensor, steps: int, last: Tensor) -> tuple[Tensor, Tensor] | tup
     start = sum(-(-part // PAGE) * PAGE for part in before) + cells * size
     end = start + cells * size
     if end > len(kept):
-        return None, None
+        return None
     gates, c = kept[: before[0]].view(steps, batch, -1)[..., : 4 * size], kept[start:end].view(-1, batch, size)
     c[0], c[-1] = 0, last
     return gates, c
