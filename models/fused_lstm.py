@@ -19,7 +19,7 @@ def fused_gates(
     """States [T + 1, B, H], cells [T + 1, B, H] and gates [T, B, 4 H] after their non-linearities (input, forget, cell,
     output), of `x` [T, B, I] from zero states; None where oneDNN can't, or they aren't where they are looked for.
     """
-    (steps, batch, _), (width, size) = x.shape, weight.shape
+    batch, (width, size) = x.shape[1], weight.shape
     if not all(part.device.type == "cpu" and part.dtype == torch.float32 for part in (x, inner, weight)):
         return None
     if not torch.backends.mkldnn.is_available() or not x.numel():
@@ -30,7 +30,7 @@ def fused_gates(
         states, _, last, workspace = torch.ops.aten.mkldnn_rnn_layer(
             x.detach(), inner, weight, *both, zero, zero, False, [], LSTM_MODE, size, 1, True, False, False, True
         )
-    read = _read(workspace.view(torch.float32), steps, last)
+    read = _read(workspace.view(torch.float32), x, last)
     if read is None or not _follow(*read, states):
         return None
     gates, c = read
@@ -43,15 +43,15 @@ def _row(width: int) -> int:
     return row + LINE if row % ALIAS == 0 else row
 
 
-def _read(kept: Tensor, steps: int, last: Tensor) -> tuple[Tensor, Tensor] | None:
+def _read(kept: Tensor, x: Tensor, last: Tensor) -> tuple[Tensor, Tensor] | None:
     """Gates [T, B, 4 H] and cells [T + 1, B, H]; the first cells, and the `last` [B, H], the pass does not keep.
 
     First come the gates, then what each step gives to the output and the states of two layers, then the cells of two;
     the first layer of either is the input's.
     """
-    batch, size = last.shape
+    (steps, batch, inputs), size = x.shape, last.shape[1]
     rows, cells = steps * batch, (steps + 1) * batch
-    before = (rows * _row(4 * size), rows * size, 2 * cells * _row(size))
+    before = (rows * _row(4 * size), rows * _row(size), 2 * cells * _row(max(size, inputs)))
     start = sum(-(-part // PAGE) * PAGE for part in before) + cells * size
     end = start + cells * size
     if end > len(kept):

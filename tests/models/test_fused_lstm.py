@@ -9,6 +9,7 @@ from models.fused_lstm import fused_gates
 from models.recurrent_steps import written_gates
 
 SHAPES = [(1, 1, 1, 1), (2, 1, 3, 8), (6, 5, 8, 8), (5, 7, 3, 5), (24, 64, 32, 64), (24, 64, 32, 128), (24, 33, 8, 32)]
+SHAPES += [(24, 8, 300, 32), (24, 57, 32, 100), (9, 3, 32, 256)]  # rows that are padded
 Parts = tuple[Tensor, Tensor, Tensor, tuple[Tensor, Tensor]]
 
 
@@ -34,7 +35,8 @@ def test_states_cells_and_gates_of_the_fused_pass_are_those_of_the_steps(
 def test_the_fused_pass_is_read_where_onednn_is_there() -> None:
     if not torch.backends.mkldnn.is_available():
         pytest.skip("no oneDNN")
-    assert fused_gates(*parts(24, 64, 32, 64)) is not None
+    for shape in ((24, 64, 32, 64), (24, 64, 32, 128), (24, 8, 300, 32), (24, 57, 32, 100), (9, 3, 32, 256)):
+        assert fused_gates(*parts(*shape)) is not None, f"nothing is read at {shape}"
 
 
 def test_another_layout_of_the_workspace_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
