@@ -13,6 +13,7 @@ import gc
 import time
 import warnings
 from collections.abc import Callable
+from functools import partial
 from statistics import median
 
 import torch
@@ -25,10 +26,12 @@ from peak_memory import peak_memory
 from torch import Tensor, nn
 from torch.nn import functional
 
-from models.clipped_sum import Way, tapped_sum, vmapped_sum
+from models.aggregations import AggregationName, make_aggregation
+from models.clipped_sum import Way, looped_sum, tapped_sum, vmapped_sum
 from models.evolvegcn import EvolveGCN, EvolveGCNSettings
 from models.forecaster import Scaled, Scaler
 from models.graph_forecaster import GraphForecaster
+from models.graph_recurrent import GraphRecurrent
 from models.window_losses import WindowLosses
 from pipelines.privacy.mechanisms import PrivateTraining
 from pipelines.privacy.private_step import PrivateStep
@@ -36,11 +39,12 @@ from pipelines.privacy.randomness import SystemRandomness
 
 WINDOW, FEATURES, OUTPUTS = 24, 32, 6
 SHAPES = ((64, 64), (64, 128), (256, 64))  # batch, hidden
-NODES, HORIZON, GRAPH_BATCH = 20, 6, 64
+NODES, HORIZON, GRAPH_BATCH, SNAPSHOTS, DENSITY = 20, 6, 64, 8, 0.2
 WARM_UPS = 3
 NOISE = {"noise_multiplier": 1.0, "max_grad_norm": 1.0}
 CELLS: dict[str, tuple[type[nn.Module], type[nn.Module]]] = {"GRU": (nn.GRU, DPGRU), "LSTM": (nn.LSTM, DPLSTM)}
 Step = Callable[[], object]
+Maker = Callable[[], Step]
 
 
 class Recurrent(nn.Module):
@@ -124,7 +128,7 @@ def ghost_step(network: nn.Module, batch: list[Tensor]) -> Step:
     return step
 
 
-def recurrent_ways(cell: str, batch_size: int, hidden: int) -> dict[str, Callable[[], Step]]:
+def recurrent_ways(cell: str, batch_size: int, hidden: int) -> dict[str, Maker]:
     """Makers, so that each can be made in a process of its own."""
     fused, opacus = CELLS[cell]
     torch.manual_seed(0)
@@ -143,36 +147,53 @@ def recurrent_ways(cell: str, batch_size: int, hidden: int) -> dict[str, Callabl
     }
 
 
-def graph_ways() -> dict[str, Callable[[], Step]]:
+def message_passing(name: AggregationName) -> GraphRecurrent:
+    return GraphRecurrent(32, partial(make_aggregation, name, 32), layers=2)
+
+
+# each with the way that `models.sample_check` finds for it
+GRAPHS: dict[str, tuple[Callable[[], EvolveGCN | GraphRecurrent], bool, Way]] = {
+    "EvolveGCN-H": (lambda: EvolveGCN(EvolveGCNSettings("H"), [32, 32, 32]), False, vmapped_sum),
+    "messages, mean": (lambda: message_passing("mean"), False, vmapped_sum),
+    "messages, sum": (lambda: message_passing("sum"), False, vmapped_sum),
+    "messages, max": (lambda: message_passing("max"), False, vmapped_sum),
+    "messages, lcm": (lambda: message_passing("lcm"), False, looped_sum),
+    "messages, mean, edges of each window": (lambda: message_passing("mean"), True, looped_sum),
+}
+
+
+def graph_ways(encoder: Callable[[], EvolveGCN | GraphRecurrent], is_dynamic: bool, way: Way) -> dict[str, Maker]:
     torch.manual_seed(0)
     x, y = torch.randn(GRAPH_BATCH, WINDOW, NODES, 1), torch.randn(GRAPH_BATCH, HORIZON, NODES, 1)
     batch = [x, torch.ones_like(x) > 0, torch.rand(GRAPH_BATCH, WINDOW + HORIZON, 3), y, torch.ones_like(y) > 0]
+    if is_dynamic:
+        batch.append((torch.rand(GRAPH_BATCH, SNAPSHOTS, NODES, NODES) < DENSITY).float())
 
     def losses() -> WindowLosses:
         torch.manual_seed(0)
-        encoder = EvolveGCN(EvolveGCNSettings("H"), [32, 32, 32])
         network = GraphForecaster(
-            encoder,
+            encoder(),
             window=WINDOW,
             horizon=HORIZON,
             nodes=NODES,
             variables=1,
             hidden=32,
-            snapshots=8,
+            snapshots=SNAPSHOTS,
             lags=4,
-            is_dynamic=False,
+            is_dynamic=is_dynamic,
             directed=False,
         )
-        network.set_graph((torch.rand(NODES, NODES) < 0.2).float())
-        return WindowLosses(Scaled(network, Scaler(NODES, 1)), functional.l1_loss)
+        if not is_dynamic:
+            network.set_graph((torch.rand(NODES, NODES) < DENSITY).float())
+        return WindowLosses(Scaled(network, Scaler(NODES, 1)), functional.l1_loss).train()
 
     return {
-        "EvolveGCN-H, no privacy": lambda: plain_step(losses(), batch),
-        "**EvolveGCN-H, private**": lambda: private_step(losses(), batch, vmapped_sum),
+        "no privacy": lambda: plain_step(losses(), batch),
+        "**private**": lambda: private_step(losses(), batch, way),
     }
 
 
-def medians(ways: dict[str, Callable[[], Step]], rounds: int) -> dict[str, float]:
+def medians(ways: dict[str, Maker], rounds: int) -> dict[str, float]:
     """Processor seconds of a step, the ways taking turns."""
     steps = {name: make() for name, make in ways.items()}
     spent: dict[str, list[float]] = {name: [] for name in ways}
@@ -185,10 +206,10 @@ def medians(ways: dict[str, Callable[[], Step]], rounds: int) -> dict[str, float
     return {name: median(times) for name, times in spent.items()}
 
 
-def peaks(ways: dict[str, Callable[[], Step]]) -> dict[str, float]:
+def peaks(ways: dict[str, Maker]) -> dict[str, float]:
     """MB that three steps add to what a process has resident, each way in a process of its own."""
 
-    def three(make: Callable[[], Step]) -> None:
+    def three(make: Maker) -> None:
         step = make()
         for _ in range(3):
             step()
@@ -196,7 +217,7 @@ def peaks(ways: dict[str, Callable[[], Step]]) -> dict[str, float]:
     return {name: peak_memory(lambda make=make: three(make)) for name, make in ways.items()}
 
 
-def table(title: str, cases: dict[str, dict[str, Callable[[], Step]]], rounds: int) -> str:
+def table(title: str, cases: dict[str, dict[str, Maker]], rounds: int) -> str:
     """Each figure over that of the first way, with the first way's own beside it."""
     times = {case: medians(ways, rounds) for case, ways in cases.items()}
     memory = {case: peaks(ways) for case, ways in cases.items()}
@@ -228,7 +249,8 @@ def main() -> None:
     for cell in CELLS:
         cases = {f"B {batch}, H {hidden}": recurrent_ways(cell, batch, hidden) for batch, hidden in SHAPES}
         print(table(cell, cases, rounds), "\n", flush=True)
-    print(table("graph", {f"B {GRAPH_BATCH}, {NODES} nodes": graph_ways()}, rounds))
+    for name, graph in GRAPHS.items():
+        print(table(name, {f"B {GRAPH_BATCH}, {NODES} nodes": graph_ways(*graph)}, rounds), "\n", flush=True)
 
 
 if __name__ == "__main__":

@@ -19,6 +19,8 @@ class LinearMap(NamedTuple):
     weight: Tensor  # [O, I], the parameter itself
     bias: Tensor | None
     inputs: Tensor  # [..., I]
+    columns: slice = slice(None)  # of the pre-activations, that this map leads to,
+    turned: int = 0  # from this row of the weight on, and at the end the rows before it
 
 
 Use = Callable[..., None]  # of the tensor that has the gradient at the pre-activations, and of the maps to them
@@ -57,25 +59,18 @@ def _one_way(rnn: nn.GRU | nn.LSTM, x: Tensor, name: str, use: Use) -> tuple[Ten
     b_in, b_rec = (getattr(rnn, f"bias_{kind}_{name}") if rnn.bias else None for kind in ("ih", "hh"))
     if backwards := name.endswith("_reverse"):
         x = x.flip(0)
-    outer = LinearMap(w_in, b_in, x.detach())
+    biases = None if b_in is None or b_rec is None else (b_in.detach(), b_rec.detach())
+    size, detached = rnn.hidden_size, (w_in.detach(), w_rec.detach())
+    gates = x.new_zeros(()).expand(*x.shape[:-1], 4 * size).requires_grad_()  # without memory: they exist in a pass
     if isinstance(rnn, nn.LSTM):  # both products are added before anything happens to them
-        gates = _stand_in(x, len(w_in))
-        both = None if b_in is None or b_rec is None else b_in.detach() + b_rec.detach()
-        h, last, c = LSTMSteps.apply(x, gates, w_in.detach(), w_rec.detach(), both)
-        use(gates, outer, LinearMap(w_rec, b_rec, h[:-1].detach()))
+        h, last, c = LSTMSteps.apply(x, gates, *detached, biases)
+        columns, turned = (slice(0, 4 * size), slice(0, 4 * size)), 0
     else:
-        driven, product = functional.linear(x, w_in.detach(), _fixed(b_in)), _stand_in(x, len(w_in))  # [T, B, 3 H]
-        if not driven.requires_grad:
-            driven.requires_grad_()
-        h, last, c = GRUSteps.apply(driven, product, w_rec.detach(), _fixed(b_rec))
-        use(driven, outer)
-        use(product, LinearMap(w_rec, b_rec, h[:-1].detach()))
+        h, last, c = GRUSteps.apply(x, gates, *detached, biases)
+        columns, turned = (slice(0, 3 * size), slice(size, 4 * size)), 2 * size
+    outer = LinearMap(w_in, b_in, x.detach(), columns[0], turned)
+    use(gates, outer, LinearMap(w_rec, b_rec, h[:-1].detach(), columns[1]))
     return (h[1:].flip(0) if backwards else h[1:]), last, c
-
-
-def _stand_in(x: Tensor, width: int) -> Tensor:
-    """A tensor [T, B, `width`] without memory, for pre-activations that exist within a pass alone."""
-    return x.new_zeros(()).expand(*x.shape[:-1], width).requires_grad_()
 
 
 def _fixed(bias: nn.Parameter | None) -> Tensor | None:

@@ -52,7 +52,8 @@ class SystemRandomness:
         u = self.uniform(2 * pairs)
         radius = (u[:pairs].neg_().add_(1).log_() * -2).sqrt_()  # of a number in (0, 1]
         angle = u[pairs:].mul_(2 * math.pi)
-        return torch.cat([radius * angle.cos(), radius * angle.sin()])[:count]
+        found = torch.stack([angle.cos(), angle.sin_()]).mul_(radius)
+        return found.flatten()[:count]
 
 
 def _key_stream(count: int) -> bytes:

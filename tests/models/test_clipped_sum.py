@@ -14,7 +14,7 @@ from models.evolvegcn import EvolveGCN, EvolveGCNSettings
 from models.forecaster import Scaled, Scaler
 from models.graph_comparators import StaticGCN
 from models.graph_forecaster import GraphForecaster
-from models.per_sample_norm import squared_norms
+from models.per_sample_norm import Inputs, squared_norms
 from models.recurrent import RecurrentForecaster
 from models.regenn import PanelAxes, RegennForecaster, RegennSettings
 from models.stid import Stid
@@ -157,7 +157,7 @@ def test_roundings_that_all_go_one_way_make_no_norm_too_small() -> None:
     x = torch.tensor([up] * 12 + [down] * 12)[None, :, None].expand(1, 24, 512).contiguous()
     d = torch.tensor([1.0] * 12 + [-1.0] * 12)[None, :, None].expand(1, 24, 192).contiguous()
     right = (d.double().mT @ x.double()).square().sum((1, 2))
-    assert bool((squared_norms(d, [x], biases=0).double() >= right).all())
+    assert bool((squared_norms([(d, [Inputs(x, is_biased=False)])]).double() >= right).all())
 
 
 @pytest.mark.parametrize("way", [tapped_sum, vmapped_sum, looped_sum])
