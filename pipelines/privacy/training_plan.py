@@ -94,6 +94,7 @@ def charge_of(
         sampler=plan.sampler.kind,
         output_kind="weights",
         rng=randomness.kind,
+        assumptions=plan.claim.assumptions,
     )
 
 

@@ -113,7 +113,8 @@ def _claim(run: Run, spent: Mechanism, policy: Policy) -> Claim:
     delta = float(fields["delta"])
     epsilon = float(cost.epsilon(run.counted, delta))  # with what corrections have added
     relation, accountant = fields["relation"], accounting.ACCOUNTANT
-    return Claim(policy.unit, relation, epsilon, delta, accountant, spent, fields.get("span"))
+    assumed = tuple(fields.get("assumptions", ()))
+    return Claim(policy.unit, relation, epsilon, delta, accountant, spent, fields.get("span"), assumed)
 
 
 def _details(run: Run, own: list[Entry]) -> Iterable[str]:

@@ -133,6 +133,7 @@ class Charge:
     output_kind: Output = "weights"
     rng: Literal["os_csprng", "test"] = "os_csprng"
     recipients: str = ""
+    assumptions: tuple[str, ...] = ()  # what the data's owner vouches for, told with every epsilon of the run
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "sources", spelled(self.sources))
@@ -161,6 +162,7 @@ class Charge:
             "output_kind": self.output_kind,
             "rng": self.rng,
             "recipients": self.recipients,
+            "assumptions": list(self.assumptions) or None,
         }
         return {name: value for name, value in given.items() if value is not None}
 

@@ -57,6 +57,7 @@ class Draw:
             span=privacy.span,
             contribution_bound=self._bound,
             output_kind="counts",
+            assumptions=assumptions(self.domain),
         )
 
     @property

@@ -15,6 +15,7 @@ from pipelines.errors import BudgetRefused, SpecError, StoreError
 from pipelines.ingest import describe, ingest, ingest_or_reuse
 from pipelines.privacy import renyi
 from pipelines.privacy.claim import Protection
+from pipelines.privacy.ledger.explain import stories
 from pipelines.privacy.release import ingest as release_ingest
 from pipelines.privacy.release.quote import quote
 from pipelines.settings import datasets
@@ -218,6 +219,14 @@ def test_corrected_periods_are_drawn_and_charged_anew_and_the_old_release_stays(
     assert not np.array_equal(first.panel.values[72:96], second.panel.values[72:96])
     assert spent(ledger) == {**dict.fromkeys(DAYS, 1), "2024-03-07": 2}
     np.testing.assert_array_equal(ingest(make(), say=quietly).panel.values, first.panel.values)
+
+
+def test_the_ledger_tells_the_cost_with_what_the_owner_has_vouched_for(make, grant):
+    ledger = grant()
+    told = ingest(make(), say=quietly).manifest.release
+    (story,) = stories(ledger.entries(), told.runs[0])
+    assert story.sentence == Protection.from_json(told.protection).claim.sentence
+    assert "a person has one id in column 'rider'" in story.sentence
 
 
 def test_without_a_budget_the_refusal_says_what_to_type(make, home):
