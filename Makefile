@@ -27,6 +27,10 @@ bench: .venv/.ready
 	$(PY) benchmarks/regenn.py reference
 	$(PY) benchmarks/regenn.py speed
 	$(PY) benchmarks/flows.py --seeds 2
+	$(PY) benchmarks/privacy.py --seeds 5
+	$(PY) benchmarks/dp_sgd.py
+	$(PY) benchmarks/private_step.py
+	$(PY) benchmarks/ledger.py
 
 setup: .venv/.ready
 
