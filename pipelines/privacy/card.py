@@ -129,4 +129,12 @@ def audit_in_words(tags: Mapping[str, str]) -> str:
         return "Not audited yet."
     found, delta = tags.get("audit.bound"), tags.get("audit.delta", "that of the claim")
     bound = f" Its lower bound, of the same unit as the claim and at delta = {delta}, is {found}." if found else ""
-    return f"Verdict: {verdict}; {VERDICTS.get(verdict, 'see the audit')}.{bound}"
+    return f"Verdict: {verdict}; {VERDICTS.get(verdict, 'see the audit')}.{bound}{_other_code(tags)}"
+
+
+def _other_code(tags: Mapping[str, str]) -> str:
+    audited, trained = tags.get("audit.git"), tags.get("flockcast.git")
+    if audited is None or trained is None or audited == trained:
+        return ""
+    which = f"It ran code {audited[:12]}, and this version was made by {trained[:12]}"
+    return f" {which}: of a mistake that was mended in between it says nothing."

@@ -87,6 +87,12 @@ def test_an_audit_that_found_nothing_is_not_told_as_a_proof() -> None:
     assert "says nothing" in audit_in_words({"audit.verdict": "vacuous"})
 
 
+def test_an_audit_of_other_code_than_the_version_s_is_told_as_that() -> None:
+    tags = {"audit.verdict": "consistent", "audit.git": "a" * 40, "flockcast.git": "b" * 40}
+    assert "code aaaaaaaaaaaa, and this version was made by bbbbbbbbbbbb" in audit_in_words(tags)
+    assert "this version was made by" not in audit_in_words({**tags, "audit.git": "b" * 40})
+
+
 def test_a_model_without_a_promise_says_so_and_an_unknown_one_is_an_error(tiny: Any) -> None:
     assert "No privacy promise is made of this model." in registered_card("tiny@1")
     with pytest.raises(RegistryError, match="no model is called tinny"):

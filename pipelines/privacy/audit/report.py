@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from rich import box
 from rich.table import Table
 
+from pipelines.fingerprint import git_revision
 from pipelines.privacy.audit.design import Outcome, rounded_down
 from pipelines.privacy.audit.membership import Risk
 from pipelines.register import experiment_id, logging_to
@@ -39,6 +40,7 @@ class Report:
     def tags(self) -> dict[str, str]:
         """Of the MLflow run and of the audited version; of several bounds the worst one."""
         told = {"audit.kind": self.kind, "audit.claim": self.claim, "audit.ledger_run": self.ledger_run}
+        told |= {"audit.git": git_revision()}
         if self.outcomes:
             worst = self.worst
             told |= {"audit.verdict": worst.verdict, "audit.bound": rounded_down(worst.bound)}
