@@ -11,6 +11,7 @@ from pipelines.privacy.ledger.records import Policy
 from pipelines.privacy.mechanisms import GaussianRelease, Mechanism, PrivateTraining, RandomStopping
 
 MOST_NOISE = 1e6  # times what was asked for; more would leave no signal
+TRAINED = ("window", "slot")  # units of private training; the others are of releases
 MOST_STEPS = 100_000
 DIGITS = 1e-3  # of the noise that is offered, relative
 
@@ -30,16 +31,24 @@ def offers(mechanism: Mechanism, pasts: Mapping[str, Past], over: Mapping[str, D
 
 
 def admits(policy: Policy) -> list[str]:
-    """What fits into one block that is untouched, as lines for a person."""
-    left, order = cost.cap(policy), policy.order
+    """What fits into one block that is untouched, in lines for a person: releases, or trainings, by the unit."""
+    return _trainings(policy) if policy.unit in TRAINED else _releases(policy)
+
+
+def _releases(policy: Policy) -> list[str]:
     lines = []
     for times in (1, 10):
-        scale = _noise(GaussianRelease(sensitivity=1.0, scale=1.0), left / times, order)
+        scale = _noise(GaussianRelease(sensitivity=1.0, scale=1.0), cost.cap(policy) / times, policy.order)
         what = "one release of counts" if times == 1 else f"{times} releases"
         lines.append(f"{what} with Gaussian noise of {scale} for each 1 that a unit can move them by (L2)")
+    return lines
+
+
+def _trainings(policy: Policy) -> list[str]:
+    lines = []
     for noise in (4.0, 8.0):
         training = PrivateTraining(noise_multiplier=noise, sample_rate=0.05, steps=MOST_STEPS, max_grad_norm=1.0)
-        steps = _steps(training, left, order)
+        steps = _steps(training, cost.cap(policy), policy.order)
         told = f"{'more than ' if steps == MOST_STEPS else ''}{steps:,}"
         lines.append(
             f"{told} steps of private training with noise multiplier {noise:g}, sample rate 0.05, a unit in one sample"
