@@ -13,6 +13,7 @@ from pydantic_core import PydanticUndefined
 
 from pipelines import spec
 from pipelines.graph_task import spec as graph
+from pipelines.privacy import spec as privacy
 
 PAGE = Path(__file__).with_name("spec.md")
 TABLES: list[tuple[str, str, type[BaseModel]]] = [
@@ -41,9 +42,9 @@ TABLES: list[tuple[str, str, type[BaseModel]]] = [
     ("[training]", "", spec.Training),
     ("[evaluation]", "", spec.Evaluation),
     ("[registry]", "", spec.Registry),
-    ("[privacy]", '`mechanism = "release"`', spec.ReleasePrivacy),
-    ("[privacy]", '`mechanism = "dp_sgd"`', spec.TrainingPrivacy),
-    ("[privacy.public_scale]", '`mechanism = "dp_sgd"`', spec.PublicScale),
+    ("[privacy]", '`mechanism = "release"`', privacy.ReleasePrivacy),
+    ("[privacy]", '`mechanism = "dp_sgd"`', privacy.TrainingPrivacy),
+    ("[privacy.public_scale]", '`mechanism = "dp_sgd"`', privacy.PublicScale),
     ("Top level", 'of a dynamic graph, `data.kind = "edges"`', graph.GraphSpec),
     ("[data]", '`kind = "edges"`', graph.EdgeData),
     ("[data.columns]", "of edges", graph.EdgeColumns),

@@ -24,9 +24,10 @@ from pipelines.flow_metrics import score_flows
 from pipelines.intervals import Bounds, Calibration, adaptive_bounds, calibrate, measure_intervals, split_bounds
 from pipelines.metrics import naive_error, score
 from pipelines.prepare import Prepared
+from pipelines.privacy.spec import TrainingPrivacy
 from pipelines.results import Backtest, Intervals
 from pipelines.ridge import fit_ridge, ridge_fits
-from pipelines.spec import Baseline, DLinearModel, Evaluation, Model, Spec, StidModel, TrainingPrivacy
+from pipelines.spec import Baseline, DLinearModel, Evaluation, Model, Spec, StidModel
 from pipelines.static_gcn import static_gcn
 from pipelines.train import Fitted, fit, training_scaler
 

@@ -23,6 +23,7 @@ from pipelines.prepare import Prepared, prepare
 from pipelines.privacy.access import Access, log_access, user
 from pipelines.privacy.claim import Claim
 from pipelines.privacy.serving import check_export, mark_of
+from pipelines.privacy.spec import TrainingPrivacy
 from pipelines.privacy.unprotected import Leave, ask_leave
 from pipelines.privacy.utility import Point, judged_on, points
 from pipelines.register import attach_report, find_registered, register
@@ -31,7 +32,7 @@ from pipelines.report import write_report
 from pipelines.report.shell import write_page
 from pipelines.results import Backtest, Forecast, Registered
 from pipelines.settings import runs
-from pipelines.spec import Spec, TrainingPrivacy
+from pipelines.spec import Spec
 from pipelines.train import new_network
 
 if TYPE_CHECKING:

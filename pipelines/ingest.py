@@ -15,11 +15,12 @@ from data.snapshot_store import SnapshotManifest
 from pipelines import settings
 from pipelines.errors import StoreError
 from pipelines.privacy.release.ingest import release_or_reuse
+from pipelines.privacy.spec import ReleasePrivacy
 from pipelines.privacy.told import claim_of
 from pipelines.quarantine import keeping_examples, quarantine_file
 from pipelines.reading import read
 from pipelines.sources import Sources, sources_of
-from pipelines.spec import ReleasePrivacy, Spec
+from pipelines.spec import Spec
 
 Say = Callable[[str], None]
 

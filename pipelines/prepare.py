@@ -25,7 +25,8 @@ from data.windows import Series
 from models.activation import output_activation
 from pipelines.errors import SpecError
 from pipelines.given_graph import given_graph
-from pipelines.spec import GraphModel, OdData, Spec, Task, TrainingPrivacy, TripData
+from pipelines.privacy.spec import TrainingPrivacy
+from pipelines.spec import GraphModel, OdData, Spec, Task, TripData
 from pipelines.zoo import Shape
 
 MINUTES_A_DAY = 1440

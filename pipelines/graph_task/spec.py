@@ -4,7 +4,8 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from pipelines.spec import EDGE_INTERVAL, Experiment, Share, Split, Table, known_zone
+from pipelines.spec import EDGE_INTERVAL, Experiment, Share, Split, known_zone
+from pipelines.spec_table import Table
 
 # ---------------------------------------------------------------- [data]
 

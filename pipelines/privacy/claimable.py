@@ -4,17 +4,8 @@ Public are the nodes, the clock and the number of steps; who came first, who cam
 not, so the spec has to say the span and the nodes instead of taking them from the rows.
 """
 
-from pipelines.spec import (
-    Data,
-    FlowModel,
-    GraphModel,
-    LongData,
-    OdData,
-    ReleasePrivacy,
-    Spec,
-    TripData,
-    WideData,
-)
+from pipelines.privacy.spec import ReleasePrivacy
+from pipelines.spec import Data, FlowModel, GraphModel, LongData, OdData, Spec, TripData, WideData
 
 
 def require_claimable(spec: Spec, privacy: ReleasePrivacy) -> None:

@@ -15,15 +15,8 @@ from models.window_losses import WindowLosses
 from pipelines.errors import SpecError
 from pipelines.graphs import static_graph
 from pipelines.prepare import Prepared
-from pipelines.spec import (
-    FlowModel,
-    GraphModel,
-    GraphRecurrentModel,
-    PublicNumber,
-    PublicScale,
-    Spec,
-    TrainingPrivacy,
-)
+from pipelines.privacy.spec import PublicNumber, PublicScale, TrainingPrivacy
+from pipelines.spec import FlowModel, GraphModel, GraphRecurrentModel, Spec
 from pipelines.zoo import Shape, build, is_reference, set_static_graph, tell_zero
 
 MADE_UP = 5  # windows on which the gradients are checked

@@ -18,9 +18,10 @@ from pipelines.privacy.claim import Claim
 from pipelines.privacy.ledger.records import Charge
 from pipelines.privacy.mechanisms import PrivateTraining
 from pipelines.privacy.randomness import Randomness
+from pipelines.privacy.spec import TrainingPrivacy
 from pipelines.privacy.units import require_delta, windows_of
 from pipelines.privacy.window_sampling import Sampler, make_sampler
-from pipelines.spec import Spec, TrainingPrivacy
+from pipelines.spec import Spec
 
 ASSUMED = (
     "nodes, calendar and public_scale are known without the data",

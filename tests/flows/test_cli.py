@@ -190,7 +190,7 @@ def test_stopping_by_ctrl_c_says_what_is_kept(run: Run, mine: Path, monkeypatch:
     def interrupted(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("pipelines.ingest.find_files", interrupted)
+    monkeypatch.setattr("pipelines.sources.find_files", interrupted)
     code, _, wrong = run("train", "mine.toml")
     assert code == 130
     assert wrong.startswith("error: stopped; what was trained so far is kept")
@@ -200,7 +200,7 @@ def test_a_disk_that_fills_up_anywhere_is_one_message(run: Run, mine: Path, monk
     def full(*_: object, **__: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")  # as a copy within MLflow raises it: no file named
 
-    monkeypatch.setattr("pipelines.ingest.find_files", full)
+    monkeypatch.setattr("pipelines.sources.find_files", full)
     code, _, wrong = run("train", "mine.toml")
     assert code == 1
     assert "No space left on device; free some space" in wrong

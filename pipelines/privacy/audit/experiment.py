@@ -11,7 +11,8 @@ from pipelines.privacy.audit.release_run import audit_release
 from pipelines.privacy.audit.report import Report, log_audit
 from pipelines.privacy.audit.step_run import audit_private_step
 from pipelines.privacy.audit.train_audit import WINDOWS, audit_control, audit_private, usual_guesses
-from pipelines.spec import ReleasePrivacy, Spec, TrainingPrivacy
+from pipelines.privacy.spec import ReleasePrivacy, TrainingPrivacy
+from pipelines.spec import Spec
 
 Kind = Literal["auto", "one-run", "release", "step", "membership"]
 Say = Callable[[str], None]

@@ -28,8 +28,9 @@ from pipelines.privacy.release.charging import Draw
 from pipelines.privacy.release.counting import count
 from pipelines.privacy.release.domain import Domain, domain_of
 from pipelines.privacy.release.drawing import Release, mechanism_of, noisy
+from pipelines.privacy.spec import ReleasePrivacy
 from pipelines.sources import sources_of
-from pipelines.spec import ReleasePrivacy, Spec, TripData
+from pipelines.spec import Spec, TripData
 
 ROOM = 4  # cells for each cell of a person's pattern: persons in the same cells hide each other
 TRIALS, REHEARSALS = 10_000, 2_000

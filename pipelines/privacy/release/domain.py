@@ -24,8 +24,9 @@ from pipelines.errors import SpecError
 from pipelines.privacy.claimable import counts_of
 from pipelines.privacy.release.periods import most_steps, periods_of, require_whole_periods
 from pipelines.privacy.sensitivity import Sensitivity, of_presence, of_trips
+from pipelines.privacy.spec import ReleasePrivacy
 from pipelines.sources import zone_table
-from pipelines.spec import LongData, OdData, ReleasePrivacy, Spec, TripData, WideData
+from pipelines.spec import LongData, OdData, Spec, TripData, WideData
 
 MOST_CELLS = 10_000_000  # whose noise takes about four minutes
 OPEN = {"files", "start", "end", "max_rejected_share", "quarantine_examples", "origin", "licence", "unobserved"}

@@ -23,7 +23,7 @@ from pipelines.privacy.calibration import (
 from pipelines.privacy.mechanisms import GaussianRelease, GeometricRelease
 from pipelines.privacy.release.domain import Domain
 from pipelines.privacy.sensitivity import Sensitivity
-from pipelines.spec import ReleasePrivacy
+from pipelines.privacy.spec import ReleasePrivacy
 
 Release = GaussianRelease | GeometricRelease
 FLOW = "flow"

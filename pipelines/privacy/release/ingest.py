@@ -35,9 +35,10 @@ from pipelines.privacy.release.drawing import consistent, disassembled, drowned,
 from pipelines.privacy.release.periods import told
 from pipelines.privacy.release.stored import Kept, joined, keep, kept_for
 from pipelines.privacy.remedy import reserve
+from pipelines.privacy.spec import ReleasePrivacy
 from pipelines.quarantine import keeping_the_reason
 from pipelines.sources import sources_of
-from pipelines.spec import ReleasePrivacy, Spec
+from pipelines.spec import Spec
 
 Say = Callable[[str], None]
 

@@ -8,7 +8,8 @@ from pipelines.privacy.release.ingest import next_draw
 from pipelines.privacy.release.periods import told
 from pipelines.privacy.release.stored import kept_for
 from pipelines.privacy.remedy import objection, sufficient
-from pipelines.spec import ReleasePrivacy, Spec
+from pipelines.privacy.spec import ReleasePrivacy
+from pipelines.spec import Spec
 
 
 def quote(spec: Spec) -> str | None:

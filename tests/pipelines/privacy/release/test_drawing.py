@@ -20,8 +20,8 @@ from pipelines.privacy.release.drawing import (
     variances,
 )
 from pipelines.privacy.sensitivity import of_presence, of_trips
+from pipelines.privacy.spec import ReleasePrivacy
 from pipelines.sources import sources_of
-from pipelines.spec import ReleasePrivacy
 
 
 def privacy(**keys: object) -> ReleasePrivacy:
