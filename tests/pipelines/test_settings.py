@@ -49,7 +49,7 @@ def test_a_setting_that_a_person_made_is_left_alone(monkeypatch):
 
 def test_every_variable_that_is_read_is_documented():
     read = set(re.findall(r'environ\.get\("(\w+)"', Path(settings.__file__).read_text()))
-    assert read == {"FLOCKCAST_HOME", "MLFLOW_TRACKING_URI"}
+    assert read == {"FLOCKCAST_HOME", "FLOCKCAST_LEDGER", "FLOCKCAST_LEDGER_MODE", "MLFLOW_TRACKING_URI"}
     assert all(name in (settings.__doc__ or "") for name in read)
 
 

@@ -33,7 +33,7 @@ from pipelines.sources import sources_of
 from pipelines.spec import Spec, TripData
 
 ROOM = 4  # cells for each cell of a person's pattern: persons in the same cells hide each other
-TRIALS, REHEARSALS = 10_000, 2_000
+TRIALS = REHEARSALS = 10_000
 BOUNDS = 2  # looked at in one audit, so each may err half as often
 
 Say = Callable[[str], None]

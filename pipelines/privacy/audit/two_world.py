@@ -14,14 +14,17 @@ from pipelines.privacy.audit.design import Outcome, TwoWorldDesign
 Scores = npt.NDArray[np.float64]
 
 
-def threshold(included: Scores, excluded: Scores, *, delta: float) -> float:
-    """The cut between rehearsals of the two worlds whose bound is largest; for trials that it has not seen."""
+def threshold(included: Scores, excluded: Scores, *, delta: float, p: float) -> float:
+    """The cut between rehearsals of the two worlds whose bound is largest; for trials that it has not seen.
+
+    At the level `p` of the test itself: a laxer one would take cuts far out, where a few rehearsals say much by chance.
+    """
     trials = min(len(included), len(excluded))
     cuts = np.unique(np.concatenate([included, excluded]))
 
     def bound(cut: float) -> float:
         hits, alarms = int((included[:trials] > cut).sum()), int((excluded[:trials] > cut).sum())
-        return two_world_bound(trials=trials, true_positives=hits, false_positives=alarms, delta=delta)
+        return two_world_bound(trials=trials, true_positives=hits, false_positives=alarms, delta=delta, p=p)
 
     step = max(1, len(cuts) // 200)
     return float(max(cuts[::step], key=bound))
@@ -35,7 +38,7 @@ def two_worlds(
     claim: float | None,
 ) -> Outcome:
     """Rehearse, fix the threshold, and test; each callable gives the scores of so many new trials of its world."""
-    cut = threshold(included(design.rehearsals), excluded(design.rehearsals), delta=design.delta)
+    cut = threshold(included(design.rehearsals), excluded(design.rehearsals), delta=design.delta, p=design.level)
     hits = int((included(design.trials) > cut).sum())
     alarms = int((excluded(design.trials) > cut).sum())
     found = two_world_bound(

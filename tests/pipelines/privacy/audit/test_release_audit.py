@@ -123,7 +123,7 @@ def test_a_pattern_that_does_not_fit_its_unit_is_refused():
 WORLDS = TwoWorldDesign(
     unit="trip",
     trials=10_000,
-    rehearsals=2_000,
+    rehearsals=10_000,
     delta=DELTA,
     p=1e-3,  # noise without a seed, of which geometric noise reaches its epsilon: 1 in 20 would be seen too often
     score="released counts, weighed by what the unit changes",
@@ -151,13 +151,13 @@ DAY = np.ones(MOST, dtype=np.int64)
 def test_ten_thousand_releases_with_geometric_noise_stay_below_the_claim_and_come_near_it():
     outcome = two_worlds_of(_geometric(geometric_scale(sensitivity=1, epsilon=EPSILON)), change=TRIP)
     assert outcome.verdict == "consistent"
-    assert outcome.bound > 0.8
+    assert outcome.bound > 0.8  # 0.89 to 0.97 in 25 runs
 
 
 def test_ten_thousand_releases_with_gaussian_noise_stay_below_the_claim():
     outcome = two_worlds_of(_gaussian(SCALE), change=DAY)
     assert outcome.verdict == "consistent"
-    assert outcome.bound > 0.1
+    assert outcome.bound > 0.05  # 0.16 to 0.28 in eight runs
 
 
 @pytest.mark.parametrize("part", [2, 4])
