@@ -8,6 +8,7 @@ import typer
 
 if TYPE_CHECKING:
     from pipelines.privacy.ledger import Ledger
+    from pipelines.privacy.ledger.verification import Verification
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -47,6 +48,7 @@ def show(
     if data_set and not found:
         raise PolicyError(f"data set {data_set!r} has no budget; `flockcast budget show` lists those that have")
     typer.echo(standing_text(found))
+    _require_sound(without_anchors=not _can_be_signed())
 
 
 @app.command()
@@ -137,6 +139,7 @@ def explain(
     from pipelines.privacy.ledger.tell import story_text
 
     typer.echo("\n\n".join(story_text(story) for story in stories(_ledger().entries(), name)))
+    _require_sound(without_anchors=not _can_be_signed())
 
 
 @app.command()
@@ -149,11 +152,7 @@ def verify(
     ] = False,
 ) -> None:
     """Work the whole ledger out anew: chain, signatures and every total. Exit code 1 if anything is wrong."""
-    from pipelines.errors import LedgerError
-
-    found = _ledger().verify(without_anchors=without_anchors)
-    if not found.holds:
-        raise LedgerError(found.sentence)
+    found = _require_sound(without_anchors=without_anchors)
     typer.echo(found.sentence)
     for seq in found.overruns:
         typer.echo(f"note: entry {seq} charged more than was reserved; it is counted")
@@ -218,6 +217,23 @@ def correct_clock(
     typer.echo(
         f"the ledger goes on at {entry.time} (entry {entry.seq}); before it, entries are dated to {entry.get('newest')}"
     )
+
+
+def _require_sound(*, without_anchors: bool = False) -> "Verification":
+    """What verification found. Raises LedgerError for a ledger that does not verify."""
+    from pipelines.errors import LedgerError
+
+    found = _ledger().verify(without_anchors=without_anchors)
+    if not found.holds:
+        raise LedgerError(found.sentence)
+    return found
+
+
+def _can_be_signed() -> bool:
+    """Whether this machine has signed copies; one that only looks at a shared ledger has none."""
+    from pipelines.settings import anchors
+
+    return anchors().exists()
 
 
 def _ledger() -> "Ledger":

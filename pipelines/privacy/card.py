@@ -76,7 +76,7 @@ def _of_a_release(claim: Claim) -> list[str]:
     else:
         units, several = LONGER[claim.unit]
         told = "; ".join(_over(claim, count, units) for count in several)
-        longer = f"A person over a longer time: costs add up, about with the square root of the number. {told}."
+        longer = f"A person over a longer time: costs add up. {told}."
     return [
         longer,
         "Observations that a caller sends to the service: they are raw, and such a forecast is marked, logged and not "

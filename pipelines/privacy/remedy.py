@@ -23,9 +23,8 @@ def reserve(ledger: Ledger, charge: Charge) -> None:
     try:
         ledger.reserve(charge)
     except BudgetRefused as refused:
-        if refused.reason != "no_policy":
-            raise
-        raise BudgetRefused(_remedy(str(refused), charge), refusal=refused.refusal, entry=refused.entry) from None
+        told = _with_remedy(refused.reason, str(refused), charge, ledger)
+        raise BudgetRefused(told, refusal=refused.refusal, entry=refused.entry) from None
 
 
 def objection(ledger: Ledger, charge: Charge) -> str | None:
@@ -38,7 +37,7 @@ def objection(ledger: Ledger, charge: Charge) -> str | None:
     refusal = first_refusal(case)
     if refusal is None:
         return None
-    return _remedy(refusal.message, charge) if refusal.reason == "no_policy" else refusal.message
+    return f"refused: {_with_remedy(refusal.reason, refusal.message, charge, ledger)}"
 
 
 @dataclass(frozen=True)
@@ -76,8 +75,21 @@ def _admits(epsilon: float, order: float, mechanism: Mechanism, delta: float) ->
     return cost.divergence(mechanism, order) <= cost.cap(policy)
 
 
-def _remedy(message: str, charge: Charge) -> str:
-    return f"{message.removesuffix(': flockcast budget grant')}. This one admits it once:\n  {grant_command(charge)}"
+def _with_remedy(reason: str, message: str, charge: Charge, ledger: Ledger) -> str:
+    """The refusal, and the command that helps where there is no budget yet, or one that never admits such a run."""
+    if reason == "no_policy":
+        return (
+            f"{message.removesuffix(': flockcast budget grant')}. This one admits it once:\n  {grant_command(charge)}"
+        )
+    if reason == "over_cap" and not _is_ever_admitted(charge, ledger):
+        return f"{message}. Not even an untouched block admits it; this budget does, once:\n  {grant_command(charge)}"
+    return message
+
+
+def _is_ever_admitted(charge: Charge, ledger: Ledger) -> bool:
+    account = Account.of(ledger.entries(tenant=charge.tenant, data_set=charge.data_set))
+    policy, _ = account.policies[charge.unit]
+    return cost.divergence(charge.mechanism, policy.order) <= cost.cap(policy)
 
 
 def grant_command(charge: Charge) -> str:

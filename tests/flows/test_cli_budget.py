@@ -180,6 +180,14 @@ def test_explain_goes_by_the_registry_s_tags(run: Run, used: Ledger) -> None:
     assert run("explain", "nobody's model")[0] == 1
 
 
+def test_a_ledger_that_does_not_verify_is_not_shown_without_a_word(run: Run, used: Ledger, own_home: Path) -> None:
+    assert run("show", "bikes")[0] == 0
+    (own_home / "ledger.db").unlink()
+    code, told, wrong = run("show")
+    assert code == 1
+    assert "does not verify" in told + wrong
+
+
 def test_verify_is_exit_code_1_when_a_row_was_edited(run: Run, used: Ledger, own_home: Path) -> None:
     code, told, _ = run("verify")
     assert code == 0

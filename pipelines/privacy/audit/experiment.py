@@ -25,6 +25,7 @@ def audit(
     if isinstance(spec, GraphSpec):
         raise SpecError("audits are of specs that forecast series or flows; tasks on graphs of edges have no privacy")
     chosen = _chosen(spec, kind)
+    _require_halves(canaries, guesses)
     if isinstance(spec.privacy, ReleasePrivacy) and chosen == "release":
         many = canaries or WINDOWS
         return audit_release(spec, spec.privacy, canaries=many, guesses=guesses or usual_guesses(many), say=say)
@@ -36,6 +37,15 @@ def audit(
         return audit_private_step(spec, dataset, canaries=many, guesses=guesses or usual_guesses(many))
     train = audit_private if isinstance(spec.privacy, TrainingPrivacy) else audit_control
     return train(spec, dataset, canaries=canaries, guesses=guesses, say=say)
+
+
+def _require_halves(canaries: int | None, guesses: int | None) -> None:
+    """Raises SpecError for guesses that can't be half in and half out, before anything is read."""
+    if guesses is not None and (guesses % 2 or guesses > (canaries or WINDOWS)):
+        raise SpecError(
+            f"--guesses {guesses}: half of them say in and half out, of {canaries or WINDOWS:,} canaries; take an even "
+            "number, at most one a canary"
+        )
 
 
 def _chosen(spec: Spec, kind: Kind) -> Kind:

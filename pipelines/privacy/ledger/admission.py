@@ -81,7 +81,8 @@ def _typo(asked: Nonprivate, closed: Policy) -> str:
     return (
         f". The files of {asked.data_set!r} were named as {closed.data_set!r} before. If that was a mistake and "
         "nothing was read, give them a budget of their own that allows such runs: "
-        f"flockcast budget grant {asked.data_set} --allow-nonprivate-internal"
+        f"flockcast budget grant {asked.data_set} --unit {closed.unit} --epsilon {closed.epsilon:g} "
+        "--reason 'named by mistake' --allow-nonprivate-internal"
     )
 
 

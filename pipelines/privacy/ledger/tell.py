@@ -5,6 +5,7 @@ from collections.abc import Iterable, Sequence
 from rich import box
 from rich.table import Table
 
+from pipelines.privacy import accounting
 from pipelines.privacy.claim import rounded_up
 from pipelines.privacy.ledger.explain import Story
 from pipelines.privacy.ledger.offers import admits
@@ -31,7 +32,10 @@ def _one(standing: Standing) -> str:
         return f"{head}\nnothing is spent or reserved; every block has all of it (entry {granted.seq})"
     table = Table(
         box=box.SIMPLE_HEAD,
-        caption=f"epsilon of unit {policy.unit} at delta {policy.delta:.3g}; left: share of the filter",
+        caption=(
+            f"epsilon of unit {policy.unit} at delta {policy.delta:.3g}, by {accounting.ACCOUNTANT}; "
+            "left: of the filter, which is stricter"
+        ),
     )
     for column in ("blocks", "cap", "spent", "with reserved", "left", "runs"):
         table.add_column(column, justify="left" if column in ("blocks", "runs") else "right")

@@ -43,15 +43,22 @@ def count(domain: Domain, sources: Sources, drawn: np.ndarray) -> np.ndarray:
 
 
 def require_columns(domain: Domain, sources: Sources) -> None:
-    """Raises DataError where a file lacks a column, or where how times are read depends on all rows together, so that
-    one trip could move every other."""
+    """Raises DataError where a file lacks a column; no row is read."""
+    data = domain.spec.data
+    if isinstance(data, TripData | OdData):
+        person = [domain.privacy.person] if domain.privacy.person else []
+        with readable(sources.all):
+            scan_all(sources.all, [*data.columns.model_dump().values(), *person])
+
+
+def require_own_times(domain: Domain, sources: Sources) -> None:
+    """Raises DataError where all rows together decide how a time is read, so that one trip could move every other."""
     data = domain.spec.data
     if not isinstance(data, TripData | OdData):
         return
-    named = [*data.columns.model_dump().values(), *([domain.privacy.person] if domain.privacy.person else [])]
     times = (data.columns.start, data.columns.end) if isinstance(data, TripData) else (data.columns.time,)
     with readable(sources.all):
-        rows = scan_all(sources.all, named)
+        rows = scan_all(sources.all, times)
         unclear = [column for column in times if rows_decide(rows, column)]
     if unclear:
         raise DataError(

@@ -29,7 +29,7 @@ from pipelines.errors import SpecError, StoreError
 from pipelines.privacy.claim import Claim, Protection
 from pipelines.privacy.ledger.ledger import Ledger
 from pipelines.privacy.release.charging import Draw
-from pipelines.privacy.release.counting import count, require_columns
+from pipelines.privacy.release.counting import count, require_columns, require_own_times
 from pipelines.privacy.release.domain import Domain, domain_of
 from pipelines.privacy.release.drawing import consistent, disassembled, drowned, mechanism_of, noisy, variances
 from pipelines.privacy.release.periods import told
@@ -59,8 +59,11 @@ def release_or_reuse(spec: Spec, privacy: ReleasePrivacy, *, fresh: bool, say: S
         kept = kept_for(domain)
         missing = kept.missing
         if kept.whole is not None:
-            say(f"release {spec.name}/{kept.whole.manifest.version}: drawn before, re-used; nothing is spent")
             found = kept.whole
+            say(
+                f"release {spec.name}/{found.manifest.version}: drawn before, re-used; the files are not read, and "
+                "nothing is spent"
+            )
         elif not missing:
             found = keep(domain, kept.cells, lambda version: _manifest(domain, version, kept.told))
             say(f"release {spec.name}/{found.manifest.version}: of periods that were drawn before; nothing is spent")
@@ -84,6 +87,7 @@ def _drawn(domain: Domain, kept: Kept, missing: list[str], say: Say) -> DataSet:
     began = time.monotonic()
     try:
         require_columns(domain, draw.sources)
+        require_own_times(domain, draw.sources)
         counts = keeping_the_reason(domain.spec, draw.sources, lambda: count(domain, draw.sources, steps))
         _require_unchanged(domain, draw)
     except BaseException:

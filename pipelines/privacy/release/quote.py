@@ -2,6 +2,7 @@
 
 from pipelines.privacy.ledger.ledger import Ledger
 from pipelines.privacy.release.charging import Draw
+from pipelines.privacy.release.counting import require_columns
 from pipelines.privacy.release.domain import domain_of
 from pipelines.privacy.release.drawing import variances
 from pipelines.privacy.release.ingest import next_draw
@@ -21,7 +22,11 @@ def quote(spec: Spec) -> str | None:
         return None
     domain = domain_of(spec, spec.privacy)
     kept = kept_for(domain)
-    return _lines(next_draw(domain, kept)) if kept.missing else None
+    if not kept.missing:
+        return None
+    draw = next_draw(domain, kept)
+    require_columns(domain, draw.sources)
+    return _lines(draw)
 
 
 def _lines(draw: Draw) -> str:
@@ -30,7 +35,10 @@ def _lines(draw: Draw) -> str:
     noise = {name: f"{variance**0.5:.3g} in {name}" for name, variance in variances(domain, draw.mechanism).items()}
     released = int(domain.mask[domain.steps_in(list(draw.periods))].sum())
     needed = sufficient(draw.mechanism, delta=charge.delta)
-    budget = f"epsilon {needed.epsilon:g}, delta {charge.delta:g}, unit {charge.unit} (enforced by a Rényi filter)"
+    order = f" of order {needed.order:g}" if needed.order else ""
+    budget = (
+        f"epsilon {needed.epsilon:g}, delta {charge.delta:g}, unit {charge.unit} (enforced by a Rényi filter{order})"
+    )
     lines = [
         (
             "release",

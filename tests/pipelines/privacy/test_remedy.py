@@ -58,3 +58,15 @@ def test_the_budget_that_a_refusal_names_admits_the_run_once(mechanism: Mechanis
     with pytest.raises(BudgetRefused) as again:
         reserve(ledger, charge(mechanism, "third"))
     assert again.value.reason == "over_cap"
+
+
+def test_a_budget_that_never_admits_a_run_is_told_with_one_that_does(tmp_path: Path) -> None:
+    """The usual order suits Gaussian noise; of geometric noise it takes for more than it costs."""
+    ledger = Ledger.open(f"sqlite:///{tmp_path}/ledger.db")
+    mechanism = GeometricRelease(2, 2.0)
+    usual = best_order(epsilon=1.08, delta=1e-6)
+    policy = Policy(tenant="default", data_set="bikes", unit="trip", epsilon=1.08, delta=1e-6, order=usual)
+    ledger.grant(policy, actor="a", reason="r")
+    with pytest.raises(BudgetRefused, match="Not even an untouched block admits it.*\n.*--order 1024") as refused:
+        reserve(ledger, charge(mechanism, "first"))
+    assert refused.value.reason == "over_cap"

@@ -4,8 +4,11 @@ from dataclasses import replace
 
 import pytest
 
+from pipelines.errors import SpecError
 from pipelines.privacy.audit.bound import lower_bound
 from pipelines.privacy.audit.design import Design, hash_of_seed, judge
+from pipelines.privacy.audit.experiment import audit
+from pipelines.spec import load_spec
 
 DESIGN = Design(
     unit="window", canaries=1000, guesses=100, delta=1e-6, score="loss", seed_hash=hash_of_seed(1), canary_hash="c" * 64
@@ -45,3 +48,10 @@ def test_the_record_is_text_and_holds_no_seed():
     assert all(isinstance(value, str) for value in record.values())
     assert record["guesses"] == "100"
     assert record["seed_hash"] == hash_of_seed(1) != hash_of_seed(2)
+
+
+@pytest.mark.parametrize(("canaries", "guesses"), [(None, 7), (100, 102)])
+def test_guesses_that_can_not_be_halved_are_refused_before_anything_is_read(canaries: int | None, guesses: int) -> None:
+    spec = load_spec("paris-private")
+    with pytest.raises(SpecError, match=f"--guesses {guesses}: half of them"):
+        audit(spec, canaries=canaries, guesses=guesses, say=print)

@@ -9,7 +9,7 @@ import pytest
 from data.errors import DataError, TooManyRejected
 from pipelines.errors import StoreError
 from pipelines.privacy.release.charging import assumptions
-from pipelines.privacy.release.counting import count, require_columns
+from pipelines.privacy.release.counting import count, require_own_times
 from pipelines.privacy.release.domain import domain_of
 from pipelines.privacy.secret_key import contribution_key
 from pipelines.sources import sources_of
@@ -81,7 +81,7 @@ def test_dates_that_the_rows_decide_about_together_are_refused(make, folder):
     rows.with_columns(slashed).write_csv(folder / "trips1.csv")
     spec = make()
     with pytest.raises(DataError, match=r"'begin' has dates such as 01/02/2020.*write them year first"):
-        require_columns(domain_of(spec, spec.privacy), sources_of(spec))
+        require_own_times(domain_of(spec, spec.privacy), sources_of(spec))
 
 
 def test_rows_that_are_wrong_are_told_to_their_owner_and_to_no_log(make, folder, home):
