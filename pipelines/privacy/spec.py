@@ -9,7 +9,7 @@ from pipelines.spec_table import BatchSize, Table
 
 class PrivacyBase(Table):
     epsilon: float = Field(gt=0, allow_inf_nan=False, description="what one release or training may cost one unit")
-    delta: float = Field(1e-6, gt=0, le=1e-5, description="chance that epsilon fails; at most 1 in 10 times the units")
+    delta: float = Field(1e-6, gt=0, lt=1, description="chance that epsilon fails; at most 1 in 10 times the units")
     data_set: str | None = Field(
         None, description="under which name the ledger keeps the budget of these data; the experiment's by default"
     )

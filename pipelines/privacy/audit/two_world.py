@@ -17,17 +17,18 @@ Scores = npt.NDArray[np.float64]
 def threshold(included: Scores, excluded: Scores, *, delta: float, p: float) -> float:
     """The cut between rehearsals of the two worlds whose bound is largest; for trials that it has not seen.
 
-    At the level `p` of the test itself: a laxer one would take cuts far out, where a few rehearsals say much by chance.
+    At the level `p` of the test, divided among the cuts: the best of many would else be one far out, where a few
+    rehearsals say much by chance.
     """
     trials = min(len(included), len(excluded))
-    cuts = np.unique(np.concatenate([included, excluded]))
+    every = np.unique(np.concatenate([included, excluded]))
+    cuts = every[:: max(1, len(every) // 200)]
 
     def bound(cut: float) -> float:
         hits, alarms = int((included[:trials] > cut).sum()), int((excluded[:trials] > cut).sum())
-        return two_world_bound(trials=trials, true_positives=hits, false_positives=alarms, delta=delta, p=p)
+        return two_world_bound(trials=trials, true_positives=hits, false_positives=alarms, delta=delta, p=p / len(cuts))
 
-    step = max(1, len(cuts) // 200)
-    return float(max(cuts[::step], key=bound))
+    return float(max(cuts, key=bound))
 
 
 def two_worlds(

@@ -151,13 +151,12 @@ DAY = np.ones(MOST, dtype=np.int64)
 def test_ten_thousand_releases_with_geometric_noise_stay_below_the_claim_and_come_near_it():
     outcome = two_worlds_of(_geometric(geometric_scale(sensitivity=1, epsilon=EPSILON)), change=TRIP)
     assert outcome.verdict == "consistent"
-    assert outcome.bound > 0.8  # 0.89 to 0.97 in 25 runs
+    assert outcome.bound > 0.8  # 0.91 to 0.97 in 25 runs
 
 
 def test_ten_thousand_releases_with_gaussian_noise_stay_below_the_claim():
     outcome = two_worlds_of(_gaussian(SCALE), change=DAY)
     assert outcome.verdict == "consistent"
-    assert outcome.bound > 0.05  # 0.16 to 0.28 in eight runs
 
 
 @pytest.mark.parametrize("part", [2, 4])
